@@ -37,6 +37,12 @@ class WireModel(BaseModel):
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
+class Page(WireModel):
+    """Base of every paged answer; a null or missing token means the last page."""
+
+    next_page_token: str | None = None
+
+
 # --- data staging -----------------------------------------------------------------------------------------------
 
 
@@ -63,11 +69,10 @@ class BatchAnswer(WireModel):
     batch: BatchMetadata
 
 
-class BatchesPage(WireModel):
-    """One page of ``GET /batches``; a null or missing token means the last."""
+class BatchesPage(Page):
+    """One page of ``GET /batches``."""
 
     batches: list[BatchMetadata]
-    next_page_token: str | None = None
 
 
 class SignedUrlDetails(WireModel):
@@ -107,11 +112,10 @@ class ShardDetails(WireModel):
     ``files-status`` notification carries."""
 
 
-class ShardsPage(WireModel):
+class ShardsPage(Page):
     """One page of ``GET …/shards``."""
 
     shards: list[ShardDetails]
-    next_page_token: str | None = None
 
 
 class BatchPart(WireModel):
@@ -141,11 +145,10 @@ class FileMetadata(WireModel):
     nested_content_type: str | None = None
 
 
-class FilesPage(WireModel):
+class FilesPage(Page):
     """One page of ``GET …/list``."""
 
     files_metadata: list[FileMetadata]
-    next_page_token: str | None = None
 
 
 # --- batch processing -------------------------------------------------------------------------------------------
@@ -223,11 +226,10 @@ class JobAnswer(WireModel):
     job: JobMetadata
 
 
-class JobsPage(WireModel):
+class JobsPage(Page):
     """One page of ``GET /jobs``."""
 
     jobs: list[JobMetadata]
-    next_page_token: str | None = None
 
 
 class JobStage(WireModel):
@@ -262,11 +264,10 @@ class TaskStatus(WireModel):
     event_timestamp: datetime
 
 
-class TasksPage(WireModel):
+class TasksPage(Page):
     """One page of ``GET /jobs/{id}/stages/{stage}/tasks``."""
 
     tasks: list[TaskStatus]
-    next_page_token: str | None = None
 
 
 class JobLog(WireModel):
@@ -283,11 +284,10 @@ class JobLog(WireModel):
     ``{"image": name, "reason": text}``."""
 
 
-class JobLogsPage(WireModel):
+class JobLogsPage(Page):
     """One page of ``GET /jobs/{id}/logs``."""
 
     logs: list[JobLog]
-    next_page_token: str | None = None
 
 
 # --- workflow definitions ---------------------------------------------------------------------------------------

@@ -1,0 +1,92 @@
+# Darkroom: `make run` does the main job, `make test` runs the tests; both set up all they need first.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+UV := .venv-tools/bin/uv
+BIN := .venv/bin
+SAMPLES := .darkroom/samples
+SOURCE ?= $(SAMPLES)
+WORKFLOW ?= photo-audit
+ARGS ?=
+TESTS ?= tests
+BENCH ?=
+
+export UV_NO_PROGRESS = 1
+export UV_PYTHON_DOWNLOADS = never
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: .venv/ready .venv-engine/ready ## Create both environments, when they are missing or their locks have changed
+
+.PHONY: run
+run: setup samples ## Process sample photographs; SOURCE=DIR WORKFLOW=ID for your own
+	@$(BIN)/darkroom run "$(SOURCE)" --workflow "$(WORKFLOW)" $(ARGS)
+
+.PHONY: samples
+samples: setup
+	@if [ "$(SOURCE)" = "$(SAMPLES)" ]; then .venv-engine/bin/python deployments/samples.py $(SAMPLES); fi
+
+.PHONY: test
+test: setup ## Run all tests; TESTS=path for some
+	@$(BIN)/pytest $(TESTS)
+
+.PHONY: lint
+lint: .venv/ready ## Check style and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+.PHONY: contract
+contract: setup .venv-contract/ready ## Install the official client and run it against our server
+	@$(BIN)/pytest -m official_client tests/contract
+
+.PHONY: bench
+bench: setup ## Measure throughput and memory side by side with the engine's own command
+	@$(BIN)/python -m tests.benchmarks $(BENCH)
+
+.PHONY: lock
+lock: $(UV) ## Resolve the locks anew
+	@$(UV) pip compile $(LOCK_OPTIONS) --extra dev pyproject.toml -o requirements.lock
+	@printf 'inference-cpu==0.59.1\nsupervision==0.27.0.post2\n' | $(UV) pip compile $(LOCK_OPTIONS) - -o engine.lock
+	@printf 'inference-cli==1.8.3\n' | $(UV) pip compile $(LOCK_OPTIONS) --exclude-newer 2026-11-15 - -o contract.lock
+	@printf 'uv\n' | $(UV) pip compile $(LOCK_OPTIONS) - -o tools.lock
+
+# Later releases do not work together; see README, "Locks".
+LOCK_OPTIONS := --quiet --exclude-newer 2026-09-15 --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
+
+.PHONY: clean
+clean: ## Remove the environments and everything under .darkroom; runs stay
+	rm -rf .venv .venv-engine .venv-contract .venv-tools .darkroom
+
+$(UV): tools.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
+		|| { echo "Darkroom needs Python 3.11: install it, or name it with make PYTHON=/path/to/python3.11"; exit 2; }
+	@$(PYTHON) -m venv .venv-tools
+	@.venv-tools/bin/pip install --quiet --disable-pip-version-check --require-hashes -r tools.lock
+	@touch $@
+
+.venv/ready: requirements.lock pyproject.toml $(UV)
+	@echo "setting up the pipeline's environment"
+	@test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) .venv
+	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m flows.prefect_server prepare .darkroom
+	@touch $@
+
+.venv-engine/ready: engine.lock $(UV)
+	@echo "setting up the engine's environment"
+	@test -x .venv-engine/bin/python || $(UV) venv --quiet --python $(PYTHON) .venv-engine
+	@$(UV) pip sync --quiet --python .venv-engine/bin/python --require-hashes engine.lock
+	@touch $@
+
+.venv-contract/ready: contract.lock $(UV)
+	@echo "setting up the official client's environment"
+	@test -x .venv-contract/bin/python || $(UV) venv --quiet --python $(PYTHON) .venv-contract
+	@$(UV) pip sync --quiet --python .venv-contract/bin/python --require-hashes contract.lock
+	@touch $@

@@ -1,0 +1,112 @@
+"""`python -m deployments.batch_server`: the self-hosted batch server as a process of its own."""
+
+import argparse
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from deployments.batch_server.engine.interface import Engine
+
+DEFAULT_ENGINE = Path(__file__).parents[2] / ".venv-engine" / "bin" / "python"
+LOG = logging.getLogger("batch_server")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the server until SIGINT or SIGTERM.
+
+    Args:
+        arguments: Command-line arguments; `None`: those of the process.
+
+    Returns:
+        The exit status: 0 when told to stop, 2 when it cannot start.
+    """
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # Only now: a wrong argument is told without waiting for the imports.
+    from deployments.batch_server.data_folder import DataFolderError, hold_data_folder
+    from deployments.batch_server.serving import AddressError
+
+    try:
+        with hold_data_folder(options.data):
+            _serve(options)
+    except (DataFolderError, AddressError) as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    return 0
+
+
+def _serve(options: argparse.Namespace) -> None:
+    from pydantic import SecretStr
+
+    from deployments.batch_server.app import create_app
+    from deployments.batch_server.data_folder import kept_secret
+    from deployments.batch_server.serving import address, bind, serve
+    from deployments.batch_server.settings import ServerSettings
+
+    with bind(options.host, options.port) as listener:
+        data = options.data.resolve()
+        key = options.api_key or os.environ.get("ROBOFLOW_API_KEY") or kept_secret(data / "api-key")
+        settings = ServerSettings(
+            data=data,
+            api_key=SecretStr(key),
+            url_secret=SecretStr(kept_secret(data / "url-secret")),
+            workspace=options.workspace,
+            public_url=options.public_url,
+        )
+        ready = (
+            f"batch server ready on {address(options.host, listener)} "
+            f"(workspace {options.workspace}, data {options.data})"
+        )
+        serve(create_app(settings, _engine(options)), listener, ready)
+
+
+def _engine(options: argparse.Namespace) -> "Engine":
+    from deployments.batch_server.engine.pool import EnginePool
+    from deployments.batch_server.unavailable import UnavailableEngine
+
+    if not os.access(options.engine, os.X_OK):
+        reason = f"the engine's Python {options.engine} is missing: run `make run` once, or give --engine"
+        LOG.warning("%s; batches can be filled, jobs will fail", reason)
+        return UnavailableEngine(reason)
+    return EnginePool(options.engine, options.workers, options.data.resolve() / "engine.log")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="darkroom server",
+        description="A batch server of your own: data staging and batch processing over Roboflow's API.",
+        epilog="The API key is better given in ROBOFLOW_API_KEY than with --api-key, which shows in "
+        "process lists. Without either, one is made up and kept in the data folder (file api-key).",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, required=True, help="port to listen on; 0 takes a free one")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the server's state")
+    parser.add_argument("--workspace", default="local", help="name of the workspace (default: %(default)s)")
+    parser.add_argument("--api-key", help="key that clients must present (better: ROBOFLOW_API_KEY)")
+    parser.add_argument(
+        "--engine", type=Path, default=DEFAULT_ENGINE, help="Python that has Roboflow's inference installed"
+    )
+    parser.add_argument(
+        "--workers",
+        type=_positive,
+        default=len(os.sched_getaffinity(0)),
+        help="processes that run workflows (default: one a core, here %(default)s)",
+    )
+    parser.add_argument(
+        "--public-url", help="base of signed URLs (default: scheme and host of the request that asks for one)"
+    )
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

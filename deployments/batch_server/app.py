@@ -1,0 +1,53 @@
+"""The batch server as an ASGI application."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import Depends, FastAPI
+from starlette.concurrency import run_in_threadpool
+
+from deployments.batch_server.engine.interface import Engine
+from deployments.batch_server.routes import blobs, jobs, staging, workflows
+from deployments.batch_server.routes.common import ServicesOf, require_key
+from deployments.batch_server.routes.errors import add_error_handlers
+from deployments.batch_server.services import build_services
+from deployments.batch_server.settings import ServerSettings
+from tasks.roboflow_api.models import WorkspaceAnswer
+
+
+def create_app(settings: ServerSettings, engine: Engine) -> FastAPI:
+    """Build the application over a data folder that this process holds.
+
+    Args:
+        settings: What the server is set up with.
+        engine: What runs workflows; started and stopped with the application.
+
+    Returns:
+        An application that serves the data-staging and batch-processing contract.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        services = await run_in_threadpool(build_services, settings, engine)
+        app.state.services = services
+        await run_in_threadpool(services.start)
+        yield
+        await run_in_threadpool(services.stop)
+
+    # No documentation pages: their address would be an API route without a key.
+    app = FastAPI(title="Darkroom batch server", openapi_url=None, lifespan=lifespan)
+    add_error_handlers(app)
+
+    @app.get("/", dependencies=[Depends(require_key)])
+    def whose_key(services: ServicesOf) -> dict[str, Any]:
+        return WorkspaceAnswer(workspace=services.settings.workspace).wire()
+
+    @app.get("/health")
+    def health() -> dict[str, str]:
+        """Whether requests are answered; for whoever started this server, who has no key yet."""
+        return {"status": "ok"}
+
+    for router in (staging.router, jobs.router, blobs.router, workflows.router):
+        app.include_router(router)
+    return app

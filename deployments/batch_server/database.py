@@ -1,0 +1,207 @@
+"""The tables of the batch server and how they are opened.
+
+Times are seconds since the epoch (UTC); paths are relative to the data folder, so that it can be moved. A row that a client was told about is on disk: SQLite runs in WAL mode with a flush at every commit.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Connection,
+    Engine,
+    ForeignKey,
+    Index,
+    UniqueConstraint,
+    create_engine,
+    event,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+
+class Base(DeclarativeBase):
+    """Base of all tables."""
+
+
+class BatchRow(Base):
+    """A batch of staged or produced files."""
+
+    __tablename__ = "batches"
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    batch_id: Mapped[str] = mapped_column(unique=True)
+    display_name: Mapped[str]
+    batch_type: Mapped[str]
+    content_type: Mapped[str]
+    created_at: Mapped[float]
+    expires_at: Mapped[float]
+
+
+class ShardRow(Base):
+    """An archive of images; `state` goes allocated → indexing → ingested or failed."""
+
+    __tablename__ = "shards"
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    shard_id: Mapped[str] = mapped_column(unique=True)
+    batch_id: Mapped[str] = mapped_column(ForeignKey("batches.batch_id"), index=True)
+    state: Mapped[str] = mapped_column(index=True)
+    path: Mapped[str | None]
+    sha256: Mapped[str | None]
+    uploaded_at: Mapped[float | None]
+    event_at: Mapped[float]
+    images: Mapped[int] = mapped_column(default=0)
+    outcome: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+
+
+class ImageRow(Base):
+    """One ingested image: a slice of a shard's archive, or a file of its own."""
+
+    __tablename__ = "images"
+    __table_args__ = (UniqueConstraint("batch_id", "name"),)
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    batch_id: Mapped[str] = mapped_column(ForeignKey("batches.batch_id"))
+    shard_id: Mapped[str | None] = mapped_column(ForeignKey("shards.shard_id"), index=True)
+    name: Mapped[str]
+    path: Mapped[str]
+    offset: Mapped[int]
+    size: Mapped[int]
+    sha256: Mapped[str | None]
+
+
+class PartRow(Base):
+    """A part of a multipart batch."""
+
+    __tablename__ = "parts"
+    __table_args__ = (UniqueConstraint("batch_id", "name"),)
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    batch_id: Mapped[str] = mapped_column(ForeignKey("batches.batch_id"))
+    name: Mapped[str]
+    content_type: Mapped[str]
+    nested_content_type: Mapped[str | None]
+    description: Mapped[str]
+
+
+class FileRow(Base):
+    """A file in a part of a multipart batch."""
+
+    __tablename__ = "files"
+    __table_args__ = (UniqueConstraint("batch_id", "part", "name"),)
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    batch_id: Mapped[str] = mapped_column(ForeignKey("batches.batch_id"))
+    part: Mapped[str]
+    name: Mapped[str]
+    path: Mapped[str]
+    size: Mapped[int]
+    sha256: Mapped[str]
+
+
+class JobRow(Base):
+    """A job; `outcome` is empty while it runs, then success, error or aborted."""
+
+    __tablename__ = "jobs"
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str]
+    batch_id: Mapped[str] = mapped_column(ForeignKey("batches.batch_id"), index=True)
+    definition: Mapped[dict[str, Any]] = mapped_column(JSON)
+    workflow: Mapped[dict[str, Any]] = mapped_column(JSON)
+    image_input: Mapped[str]
+    planned_at: Mapped[float | None]
+    current_stage: Mapped[str | None]
+    outcome: Mapped[str | None] = mapped_column(index=True)
+    notification: Mapped[str]
+    created_at: Mapped[float]
+    updated_at: Mapped[float]
+
+
+class StageRow(Base):
+    """A stage of a job; `state` is info, success or error, as on the wire."""
+
+    __tablename__ = "stages"
+    __table_args__ = (UniqueConstraint("job_id", "stage_id"),)
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.job_id"))
+    stage_id: Mapped[str]
+    tasks: Mapped[int]
+    state: Mapped[str]
+    notification: Mapped[str]
+    started_at: Mapped[float]
+    event_at: Mapped[float]
+
+
+class TaskRow(Base):
+    """A task of a stage; what of it is under way is kept in memory, only its end is written."""
+
+    __tablename__ = "tasks"
+    __table_args__ = (UniqueConstraint("job_id", "stage_id", "task_id"),)
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.job_id"))
+    stage_id: Mapped[str]
+    task_id: Mapped[str]
+    images: Mapped[list[int]] = mapped_column(JSON)
+    state: Mapped[str]
+    notification: Mapped[str]
+    processed: Mapped[int] = mapped_column(default=0)
+    failed: Mapped[int] = mapped_column(default=0)
+    seconds: Mapped[float] = mapped_column(default=0.0)
+    event_at: Mapped[float]
+
+
+class LogRow(Base):
+    """One line of a job's log."""
+
+    __tablename__ = "logs"
+    __table_args__ = (Index("logs_by_job", "job_id", "severity"),)
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.job_id"))
+    stage_id: Mapped[str | None]
+    task_id: Mapped[str | None]
+    severity: Mapped[str]
+    module: Mapped[str]
+    log_type: Mapped[str]
+    payload: Mapped[dict[str, Any]] = mapped_column(JSON)
+    created_at: Mapped[float]
+
+
+class Database:
+    """Sessions over one database; one writer at a time."""
+
+    def __init__(self, url: str) -> None:
+        self._engine = create_engine(url, pool_size=8, max_overflow=56)
+        self._writing = Lock()
+        if self._engine.dialect.name == "sqlite":
+            _prepare_sqlite(self._engine)
+        Base.metadata.create_all(self._engine)
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A session that sees one consistent state and changes nothing."""
+        with Session(self._engine, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A transaction: committed, and on disk, when the block ends; rolled back when it raises."""
+        engine = self._engine.execution_options(writes=True)
+        with self._writing, Session(engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._engine.dispose()
+
+
+def _prepare_sqlite(engine: Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def set_up(connection: Any, _record: Any) -> None:
+        # The driver's own transaction handling begins too late to give a consistent view.
+        connection.isolation_level = None
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # A writer takes its lock at once: upgrading a read lock may fail without waiting.
+        writes = connection.get_execution_options().get("writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,0 +1,128 @@
+"""Reading archives: which images are inside, and where."""
+
+import logging
+import queue
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from threading import Thread
+
+from deployments.batch_server.blobs import BlobFolder
+from deployments.batch_server.names import file_name_problem, printable
+from deployments.batch_server.store.uploads import Member, RejectedMember, UploadStore
+from tasks.roboflow_api.models import MAX_IMAGE_BYTES, MAX_IMAGES_PER_SHARD
+
+LOG = logging.getLogger(__name__)
+NOTIFICATION_CONFIG = "notification_config.json"
+
+
+class ArchiveBroken(Exception):
+    """The archive cannot be read as one; says why."""
+
+
+def read_archive(path: Path) -> tuple[list[Member], list[RejectedMember]]:
+    """Find the images of an uncompressed tar archive by its headers alone.
+
+    Args:
+        path: The archive.
+
+    Returns:
+        The images, and the members that are not taken with the reason.
+
+    Raises:
+        ArchiveBroken: It is no tar archive, is cut, or holds more than 500 files.
+    """
+    members: list[Member] = []
+    rejected: list[RejectedMember] = []
+    names: set[str] = set()
+    try:
+        with tarfile.open(path, "r:") as archive:
+            for info in archive:
+                if info.size < 0:
+                    # Python 3.11 would walk backwards, and go round for ever.
+                    raise ArchiveBroken("not a readable tar archive: a member has a negative size")
+                if info.name == NOTIFICATION_CONFIG:
+                    continue
+                problem = _problem(info, names)
+                if problem is not None:
+                    rejected.append(problem)
+                else:
+                    names.add(info.name)
+                    members.append(Member(info.name, info.offset_data, info.size))
+                if len(members) + len(rejected) > MAX_IMAGES_PER_SHARD:
+                    raise ArchiveBroken(f"the archive holds more than {MAX_IMAGES_PER_SHARD} files: split it")
+            end = archive.offset
+    except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
+        raise ArchiveBroken(f"not a readable tar archive: {error}") from None
+    _check_end(path, end)
+    return members, rejected
+
+
+def _problem(info: tarfile.TarInfo, names: set[str]) -> RejectedMember | None:
+    name = printable(info.name)
+    if not info.isreg() or info.issparse():
+        return RejectedMember("not-a-regular-file", name, "links, folders and sparse files are not taken")
+    problem = file_name_problem(info.name)
+    if problem is not None:
+        return RejectedMember("invalid-file-name", name, problem)
+    if info.name in names:
+        return RejectedMember("duplicate-file-name", name, "the archive has this name twice")
+    if info.size > MAX_IMAGE_BYTES:
+        return RejectedMember("file-too-large", name, f"{info.size} bytes, and the limit is {MAX_IMAGE_BYTES} bytes")
+    return None
+
+
+def _check_end(path: Path, end: int) -> None:
+    # tarfile takes a damaged header in the middle, or a missing end, for the end of the archive.
+    with path.open("rb") as file:
+        file.seek(end)
+        block = file.read(tarfile.BLOCKSIZE)
+    if block != tarfile.NUL * tarfile.BLOCKSIZE:
+        raise ArchiveBroken(f"not a readable tar archive: damaged or cut at byte {end}")
+
+
+class Indexer:
+    """Indexes arrived archives one after the other, so that of two namesakes the first wins."""
+
+    def __init__(self, uploads: UploadStore, blobs: BlobFolder, on_indexed: Callable[[], None]) -> None:
+        self._uploads = uploads
+        self._blobs = blobs
+        self._on_indexed = on_indexed
+        self._waiting: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._stopping = False
+        self._thread = Thread(target=self._run, name="indexer", daemon=True)
+
+    def start(self) -> None:
+        """Begin, with what an earlier server left unindexed."""
+        for shard_id in self._uploads.unindexed():
+            self._waiting.put(shard_id)
+        self._thread.start()
+
+    def add(self, shard_id: str) -> None:
+        """Have a shard indexed soon."""
+        self._waiting.put(shard_id)
+
+    def stop(self) -> None:
+        """End after the shard in hand; the others wait for the next start."""
+        self._stopping = True
+        self._waiting.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (shard_id := self._waiting.get()) is not None and not self._stopping:
+            try:
+                self._index(shard_id)
+            except Exception:
+                LOG.exception("indexing shard %s failed", shard_id)
+            self._on_indexed()
+
+    def _index(self, shard_id: str) -> None:
+        path = self._uploads.archive(shard_id)
+        if path is None:
+            return
+        try:
+            members, rejected = read_archive(self._blobs.locate(path))
+        except (ArchiveBroken, OSError) as error:
+            self._uploads.record_broken(shard_id, path, str(error))
+        else:
+            self._uploads.record_index(shard_id, path, members, rejected)

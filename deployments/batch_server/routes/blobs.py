@@ -1,0 +1,106 @@
+"""The blobs behind signed URLs: archives come in, files go out."""
+
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+
+from deployments.batch_server.blobs import BodyCut
+from deployments.batch_server.refusals import BadRequest, NotFound
+from deployments.batch_server.routes.common import ServicesOf
+
+PIECE = 1 << 18
+
+
+def require_signature(request: Request, services: ServicesOf, expires: str = "", signature: str = "") -> None:
+    """Let only requests with a signature of ours, still good, pass."""
+    services.signer.check(request.method, request.url.path, expires, signature)
+
+
+router = APIRouter(prefix="/blobs", dependencies=[Depends(require_signature)])
+
+
+@dataclass(frozen=True)
+class _Served:
+    """A run of bytes in a file."""
+
+    path: Path
+    offset: int
+    size: int
+    etag: str
+
+
+@router.put("/shards/{shard_id}")
+async def put_archive(shard_id: str, request: Request, services: ServicesOf) -> Response:
+    """A shard's archive, written while it arrives and taken once all of it is on disk."""
+    length = request.headers.get("content-length")
+    try:
+        blob = await services.blobs.write_stream(".tar", request.stream(), int(length) if length is not None else None)
+    except (BodyCut, ClientDisconnect) as error:
+        raise BadRequest(f"the archive did not arrive whole: {error or 'the connection ended'}") from None
+    await run_in_threadpool(services.uploads.put_archive, shard_id, blob)
+    services.indexer.add(shard_id)
+    return JSONResponse({"size": blob.size, "sha256": blob.sha256}, headers={"ETag": f'"{blob.sha256}"'})
+
+
+@router.get("/images/{seq}")
+def get_image(seq: int, request: Request, services: ServicesOf) -> Response:
+    """An ingested image."""
+    row = services.uploads.image(seq)
+    etag = row.sha256 or f"{Path(row.path).stem}-{row.offset}"
+    return _serve(request, _Served(services.blobs.locate(row.path), row.offset, row.size, etag))
+
+
+@router.get("/files/{seq}")
+def get_file(seq: int, request: Request, services: ServicesOf) -> Response:
+    """A file that a job made."""
+    row = services.outputs.file(seq)
+    return _serve(request, _Served(services.settings.data / row.path, 0, row.size, row.sha256))
+
+
+def _serve(request: Request, served: _Served) -> Response:
+    headers = {"ETag": f'"{served.etag}"', "Accept-Ranges": "bytes"}
+    wanted = _wanted_range(request, served)
+    if wanted is None:
+        start, stop, status = 0, served.size, 200
+    else:
+        start, stop = wanted
+        status = 206
+        if start >= stop:
+            headers["Content-Range"] = f"bytes */{served.size}"
+            return JSONResponse({"error": "the range lies outside the file"}, 416, headers)
+        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{served.size}"
+    if not served.path.is_file():
+        raise NotFound("this file is not here any more: list the batch again")
+    headers["Content-Length"] = str(stop - start)
+    pieces = _pieces(served.path, served.offset + start, stop - start)
+    return StreamingResponse(pieces, status, headers, "application/octet-stream")
+
+
+def _wanted_range(request: Request, served: _Served) -> tuple[int, int] | None:
+    """The range asked for as start and end (exclusive), or `None` for all; empty when there is none such."""
+    match = re.fullmatch(r"bytes=(\d*)-(\d*)", request.headers.get("range", ""))
+    condition = request.headers.get("if-range")
+    if match is None or match.group(0) == "bytes=-" or condition not in (None, f'"{served.etag}"'):
+        return None
+    first, last = match.groups()
+    if not first:
+        return max(0, served.size - int(last)), served.size
+    return int(first), min(served.size, int(last) + 1) if last else served.size
+
+
+async def _pieces(path: Path, offset: int, size: int) -> AsyncIterator[bytes]:
+    async with await anyio.open_file(path, "rb") as file:
+        await file.seek(offset)
+        while size > 0:
+            piece = await file.read(min(PIECE, size))
+            if not piece:
+                raise OSError(f"{path.name} is shorter than its record")
+            size -= len(piece)
+            yield piece

@@ -1,0 +1,58 @@
+"""Every error in one shape: `{"error": "<one line>"}`."""
+
+import errno
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from deployments.batch_server.refusals import Refusal
+from deployments.batch_server.signing import SignatureRefused
+
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+
+
+class Unauthorized(Exception):
+    """The API key is missing or wrong."""
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Have the application answer every failure in the one shape."""
+
+    @app.exception_handler(Refusal)
+    def refused(_: Request, error: Refusal) -> JSONResponse:
+        return _answer(error.status, str(error))
+
+    @app.exception_handler(Unauthorized)
+    def unauthorized(_: Request, error: Unauthorized) -> JSONResponse:
+        return _answer(401, str(error))
+
+    @app.exception_handler(SignatureRefused)
+    def forbidden(_: Request, error: SignatureRefused) -> JSONResponse:
+        return _answer(403, str(error))
+
+    @app.exception_handler(HTTPException)
+    def http_error(request: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code == 404:
+            return _answer(404, f"there is no such call: {request.method} {request.url.path}")
+        return _answer(error.status_code, str(error.detail))
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        return _answer(400, f"{first['loc'][-1]}: {first['msg']}")
+
+    @app.exception_handler(OSError)
+    def disk_error(_: Request, error: OSError) -> JSONResponse:
+        if error.errno in NO_SPACE:
+            return _answer(507, "the server's disk is full: free some space in its data folder and try again")
+        return _answer(500, f"the server cannot use its data folder: {error.strerror}")
+
+    @app.exception_handler(Exception)
+    def failed(_: Request, error: Exception) -> JSONResponse:
+        return _answer(500, f"internal error ({type(error).__name__}): see the server's log")
+
+
+def _answer(status: int, message: str) -> JSONResponse:
+    return JSONResponse({"error": message}, status)

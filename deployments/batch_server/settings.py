@@ -1,0 +1,47 @@
+"""What a batch server is set up with: one frozen value, made once at the start."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import SecretStr
+
+DAY = 24 * 3600.0
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """Everything the application reads about its surroundings."""
+
+    data: Path
+    """Folder of the database, the blobs and the secrets."""
+    api_key: SecretStr
+    """The one key that clients present as the query parameter `api_key`."""
+    url_secret: SecretStr
+    """What signed URLs are signed with; never the API key, which clients know."""
+    workspace: str = "local"
+    """Name of the only workspace; it is part of every path."""
+    public_url: str | None = None
+    """Base of signed URLs; `None`: the scheme and host of the request that asks for one."""
+    url_lifetime: float = 3600.0
+    """Seconds for which a signed URL may be used."""
+    batch_lifetime: float = 7 * DAY
+    """Seconds from a batch's creation to its expiry date (the contract's seven days)."""
+    chunk_limit: int = 64
+    """Most images in one processing task."""
+    lines_per_file: int = 50_000
+    """Most lines in one file of aggregated results."""
+
+    @property
+    def blobs(self) -> Path:
+        """Folder of what clients uploaded."""
+        return self.data / "blobs"
+
+    @property
+    def jobs(self) -> Path:
+        """Folder of what jobs made, one folder a job."""
+        return self.data / "jobs"
+
+    @property
+    def own_workflows(self) -> Path:
+        """Folder of the user's workflow definitions."""
+        return self.data / "workflows"

@@ -1,0 +1,312 @@
+"""The scheduler's side of jobs: planned, recorded task by task, ended."""
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from deployments.batch_server.database import (
+    Database,
+    FileRow,
+    ImageRow,
+    JobRow,
+    PartRow,
+    ShardRow,
+    StageRow,
+    TaskRow,
+)
+from deployments.batch_server.engine.interface import ImageSlice
+from deployments.batch_server.job_requests import keeps_images
+from deployments.batch_server.store.jobs import ERROR, SUCCESS, add_log, end_job, find_job, output_batch
+from deployments.batch_server.store.uploads import INDEXING
+from tasks.roboflow_api.models import WorkflowProcessingJob
+
+PROCESSING, EXPORT = "processing", "export"
+EXPORT_TASK = "export-00000"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a stage's output batch."""
+
+    name: str
+    content_type: str
+    description: str
+    nested_content_type: str | None = None
+
+
+RESULTS = Part("results", "metadata", "Results of the workflow, one file a task, one line an image.")
+IMAGES = Part("images", "archives", "Image outputs, one archive a task.", "images")
+AGGREGATED = Part("aggregated-results", "metadata", "Results of all images together.")
+RESULTS_ARCHIVES = Part("results-archives", "archives", "Results, one file an image.", "metadata")
+IMAGES_ARCHIVES = Part("images-archives", "archives", "Image outputs.", "images")
+
+
+@dataclass(frozen=True)
+class OutputFile:
+    """A finished file of a part."""
+
+    part: str
+    name: str
+    path: Path
+    """Relative to the data folder."""
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class TaskRecord:
+    """How a processing task ended."""
+
+    processed: int
+    failures: tuple[dict[str, Any], ...]
+    """One `{"image", "reason"}` for each image that failed."""
+    seconds: float
+    files: tuple[OutputFile, ...]
+
+
+@dataclass(frozen=True)
+class RunningJob:
+    """What the scheduler needs to know of a job that has not ended."""
+
+    job_id: str
+    body: WorkflowProcessingJob
+    workflow: dict[str, Any]
+    image_input: str
+    planned: bool
+    waiting: tuple[str, ...]
+    """Processing tasks that have not ended."""
+
+    @property
+    def keeps_images(self) -> bool:
+        """Whether image outputs are kept."""
+        return keeps_images(self.body.processing_specification)
+
+
+class ExecutionStore:
+    """Writes a job's progress, one transaction an event."""
+
+    def __init__(self, database: Database, data: Path, clock: Callable[[], float] = time.time) -> None:
+        self._database = database
+        self._data = data
+        self._clock = clock
+
+    def unfinished(self) -> list[str]:
+        """Ids of the jobs that have not ended, oldest first."""
+        with self._database.read() as session:
+            query = select(JobRow.job_id).where(JobRow.outcome.is_(None)).order_by(JobRow.seq)
+            return list(session.scalars(query))
+
+    def load(self, job_id: str) -> RunningJob:
+        """A job as it stands."""
+        with self._database.read() as session:
+            job = find_job(session, job_id)
+            waiting = session.scalars(
+                select(TaskRow.task_id)
+                .where(TaskRow.job_id == job_id, TaskRow.stage_id == PROCESSING, TaskRow.state == "info")
+                .order_by(TaskRow.seq)
+            )
+            return RunningJob(
+                job_id,
+                WorkflowProcessingJob.model_validate(job.definition),
+                job.workflow,
+                job.image_input,
+                job.planned_at is not None,
+                tuple(waiting),
+            )
+
+    def is_over(self, job_id: str) -> bool:
+        """Whether the job has ended, by itself or by being aborted."""
+        with self._database.read() as session:
+            return find_job(session, job_id).outcome is not None
+
+    def plan(self, job_id: str, chunk_limit: int, workers: int) -> bool:
+        """Divide a job's images into tasks, once everything uploaded is indexed.
+
+        Args:
+            job_id: The job.
+            chunk_limit: Most images in a task.
+            workers: How many tasks run at a time; small jobs make at least four tasks for each.
+
+        Returns:
+            Whether the job is planned; `False`: shards are still being indexed.
+        """
+        with self._database.write() as session:
+            job = find_job(session, job_id)
+            shards = (ShardRow.batch_id == job.batch_id) & (ShardRow.state == INDEXING)
+            if session.scalar(select(ShardRow.seq).where(shards).limit(1)) is not None:
+                return False
+            images = session.scalars(
+                select(ImageRow.seq).where(ImageRow.batch_id == job.batch_id).order_by(ImageRow.seq)
+            ).all()
+            job.planned_at = self._clock()
+            if not images:
+                end_job(session, job_id, ERROR, "none of the batch's files could be ingested", job.planned_at)
+                return True
+            size = min(chunk_limit, math.ceil(len(images) / (workers * 4)))
+            chunks = [list(images[start : start + size]) for start in range(0, len(images), size)]
+            tasks = [(f"chunk-{index:05d}", chunk) for index, chunk in enumerate(chunks)]
+            kept = keeps_images(WorkflowProcessingJob.model_validate(job.definition).processing_specification)
+            self._begin_stage(session, job, PROCESSING, tasks, [RESULTS, IMAGES] if kept else [RESULTS])
+            return True
+
+    def slices(self, job_id: str, task_id: str) -> tuple[ImageSlice, ...]:
+        """The images of a task and where they lie."""
+        with self._database.read() as session:
+            wanted = _find_task(session, job_id, PROCESSING, task_id).images
+            rows = session.scalars(select(ImageRow).where(ImageRow.seq.in_(wanted)).order_by(ImageRow.seq))
+            return tuple(ImageSlice(row.name, self._data / row.path, row.offset, row.size) for row in rows)
+
+    def record_task(self, job_id: str, task_id: str, record: TaskRecord, error: str | None) -> None:
+        """Write the end of a processing task together with its files and failures.
+
+        Args:
+            job_id: The job; nothing is written when it has ended.
+            task_id: The task; nothing is written when its end was written before.
+            record: What it made.
+            error: Why the task counts as failed all the same, if it does.
+        """
+        now = self._clock()
+        with self._database.write() as session:
+            job = find_job(session, job_id)
+            task = _find_task(session, job_id, PROCESSING, task_id)
+            if job.outcome is not None or task.state != "info":
+                return
+            failed = len(record.failures)
+            task.state = SUCCESS if error is None else ERROR
+            task.notification = error or f"{record.processed} images processed, {failed} failed"
+            task.processed, task.failed, task.seconds = record.processed, failed, record.seconds
+            task.event_at = now
+            _add_files(session, output_batch(job_id, PROCESSING), record.files)
+            for failure in record.failures:
+                kind, module = "image-processing-failed", "workflows-engine"
+                add_log(session, job_id, now, ERROR, kind, failure, PROCESSING, task_id, module)
+            self._tell_progress(session, job)
+
+    def fail_task(self, job_id: str, task_id: str, reason: str) -> None:
+        """Write that a processing task could not be run."""
+        now = self._clock()
+        with self._database.write() as session:
+            task = _find_task(session, job_id, PROCESSING, task_id)
+            task.state, task.notification, task.event_at = ERROR, reason, now
+            add_log(session, job_id, now, ERROR, "task-failed", {"reason": reason}, PROCESSING, task_id)
+
+    def failed_task(self, job_id: str) -> str | None:
+        """What the first failed task says, or `None`."""
+        with self._database.read() as session:
+            failed = (TaskRow.job_id == job_id) & (TaskRow.state == ERROR)
+            row = session.scalar(select(TaskRow).where(failed).order_by(TaskRow.seq).limit(1))
+            return None if row is None else f"{row.task_id}: {row.notification}"
+
+    def seconds_used(self, job_id: str) -> float:
+        """Machine time of the tasks that have ended, in seconds."""
+        with self._database.read() as session:
+            return session.scalar(select(func.sum(TaskRow.seconds)).where(TaskRow.job_id == job_id)) or 0.0
+
+    def begin_export(self, job_id: str, parts: list[Part]) -> list[str]:
+        """End the processing stage, begin the export stage; gives the processing tasks in order."""
+        with self._database.write() as session:
+            job = find_job(session, job_id)
+            if job.outcome is None and job.current_stage != EXPORT:
+                self._end_stage(session, job, PROCESSING, job.notification)
+                self._begin_stage(session, job, EXPORT, [(EXPORT_TASK, [])], parts)
+            tasks = (TaskRow.job_id == job_id) & (TaskRow.stage_id == PROCESSING)
+            return list(session.scalars(select(TaskRow.task_id).where(tasks).order_by(TaskRow.seq)))
+
+    def finish(self, job_id: str, files: Iterable[OutputFile]) -> None:
+        """Write the end of the export stage, and with it of the job, together with the exported files."""
+        now = self._clock()
+        with self._database.write() as session:
+            job = find_job(session, job_id)
+            if job.outcome is not None:
+                return
+            task = _find_task(session, job_id, EXPORT, EXPORT_TASK)
+            task.state, task.notification, task.event_at = SUCCESS, "exported", now
+            _add_files(session, output_batch(job_id, EXPORT), files)
+            self._end_stage(session, job, EXPORT, "exported")
+            processed, failed = _totals(session, job_id)
+            summary = f"{processed} images processed, {failed} failed"
+            end_job(session, job_id, SUCCESS, summary, now)
+
+    def fail(self, job_id: str, reason: str) -> None:
+        """Write that the job failed, and why."""
+        with self._database.write() as session:
+            end_job(session, job_id, ERROR, reason, self._clock())
+
+    def _begin_stage(
+        self,
+        session: Session,
+        job: JobRow,
+        stage_id: str,
+        tasks: list[tuple[str, list[int]]],
+        parts: list[Part],
+    ) -> None:
+        now = self._clock()
+        job.current_stage, job.updated_at = stage_id, now
+        job.notification = "waiting for a worker" if stage_id == PROCESSING else "exporting"
+        common = {"job_id": job.job_id, "stage_id": stage_id, "state": "info", "event_at": now}
+        notification = job.notification
+        session.add(StageRow(**common, tasks=len(tasks), notification=notification, started_at=now))
+        session.add_all(
+            TaskRow(**common, task_id=task_id, images=images, notification="waiting") for task_id, images in tasks
+        )
+        batch_id = output_batch(job.job_id, stage_id)
+        session.add_all(
+            PartRow(
+                batch_id=batch_id,
+                name=part.name,
+                content_type=part.content_type,
+                nested_content_type=part.nested_content_type,
+                description=part.description,
+            )
+            for part in parts
+        )
+        if stage_id == PROCESSING:
+            images = sum(len(images) for _, images in tasks)
+            add_log(session, job.job_id, now, "info", "job-started", {"images": images})
+        add_log(session, job.job_id, now, "info", "stage-started", {"tasks": len(tasks)}, stage_id)
+
+    def _end_stage(self, session: Session, job: JobRow, stage_id: str, notification: str) -> None:
+        now = self._clock()
+        rows = (StageRow.job_id == job.job_id) & (StageRow.stage_id == stage_id)
+        for stage in session.scalars(select(StageRow).where(rows)):
+            stage.state, stage.notification, stage.event_at = SUCCESS, notification, now
+        add_log(session, job.job_id, now, "info", "stage-finished", {"message": notification}, stage_id)
+
+    def _tell_progress(self, session: Session, job: JobRow) -> None:
+        processed, failed = _totals(session, job.job_id)
+        job.notification, job.updated_at = f"{processed} images processed, {failed} failed", self._clock()
+        rows = (StageRow.job_id == job.job_id) & (StageRow.stage_id == PROCESSING)
+        for stage in session.scalars(select(StageRow).where(rows)):
+            stage.notification, stage.event_at = job.notification, job.updated_at
+
+
+def _find_task(session: Session, job_id: str, stage_id: str, task_id: str) -> TaskRow:
+    return session.scalars(
+        select(TaskRow).where(TaskRow.job_id == job_id, TaskRow.stage_id == stage_id, TaskRow.task_id == task_id)
+    ).one()
+
+
+def _totals(session: Session, job_id: str) -> tuple[int, int]:
+    query = select(func.sum(TaskRow.processed), func.sum(TaskRow.failed)).where(TaskRow.job_id == job_id)
+    processed, failed = session.execute(query).one()
+    return processed or 0, failed or 0
+
+
+def _add_files(session: Session, batch_id: str, files: Iterable[OutputFile]) -> None:
+    session.add_all(
+        FileRow(
+            batch_id=batch_id,
+            part=file.part,
+            name=file.name,
+            path=str(file.path),
+            size=file.size,
+            sha256=file.sha256,
+        )
+        for file in files
+    )

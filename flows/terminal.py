@@ -1,0 +1,121 @@
+"""What a person at a terminal sees: live progress a step, a short table at the end, and no tracebacks."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from tasks.core.errors import DarkroomError
+from tasks.core.progress import reporting_to
+from tasks.core.records import RunSummary
+
+STEPS = ("stage", "ingest", "launch", "wait", "export", "summarize")
+_CHATTER = ("Beginning flow run", "Finished in state", "View at ", "Created task run", "Executing ")
+
+
+class LiveProgress:
+    """A bar for each step that reports, made when it first does."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._ids: dict[str, TaskID] = {}
+
+    def advance(self, name: str, n: int, total: int | None = None) -> None:
+        """Moves the step's bar."""
+        if name not in self._ids:
+            self._ids[name] = self._bars.add_task(name, total=total)
+        if total is not None:
+            self._bars.update(self._ids[name], total=total)
+        self._bars.advance(self._ids[name], n)
+
+
+class QuietConsole(logging.Filter):
+    """Keeps log lines for people: the pipeline's own lines, and no traceback for an error that explains itself.
+
+    Args:
+        lines: whether lines below a warning are shown; a terminal with bars does without.
+    """
+
+    def __init__(self, lines: bool) -> None:
+        super().__init__()
+        self._lines = lines
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is shown; the same record goes to Prefect's API untouched."""
+        if record.levelno < logging.WARNING:
+            return self._lines and not record.getMessage().startswith(_CHATTER)
+        # The command line prints such an error itself, as its last words.
+        return not _explains_itself(record)
+
+
+def _explains_itself(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, DarkroomError | KeyboardInterrupt):
+        return True
+    return "Finished in state Failed" in record.getMessage() or "Finished in state Crashed" in record.getMessage()
+
+
+@contextmanager
+def watched_run() -> Iterator[None]:
+    """Shows the steps of the flow that runs inside: bars in a terminal, log lines elsewhere."""
+    live = sys.stderr.isatty()
+    quiet = QuietConsole(lines=not live)
+    handlers = logging.getLogger().handlers
+    for handler in handlers:
+        handler.addFilter(quiet)
+    try:
+        if live:
+            with _bars() as bars, reporting_to(LiveProgress(bars)):
+                yield
+        else:
+            yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(quiet)
+
+
+def _bars() -> Progress:
+    columns = (TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=Console(stderr=True))
+
+
+def print_summary(summary: RunSummary, console: Console) -> None:
+    """The short table, the paths, and the last line."""
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, value in _facts(summary).items():
+        table.add_row(name, value)
+    console.print(table)
+    # The last line is read by programs as well: printed as it is, never wrapped.
+    console.file.write(summary.line() + "\n")
+
+
+def _facts(summary: RunSummary) -> dict[str, str]:
+    times = ", ".join(f"{step} {getattr(summary, step + '_seconds'):.1f}" for step in STEPS)
+    return {
+        "source": summary.source,
+        "workflow": f"{summary.workflow} on {summary.platform}",
+        "files": f"{summary.files}, {summary.bytes / 1e6:.1f} MB",
+        "results": f"{summary.processed} rows, {summary.predictions} predictions",
+        "seconds": times,
+        "folder": str(summary.folder),
+    }
+
+
+def print_runs(summaries: list[tuple[str, RunSummary | None]], console: Console) -> None:
+    """A line a run, the latest first."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("run", "state", "processed", "failed", "rejected", "workflow", "source"):
+        table.add_column(heading)
+    for key, summary in summaries:
+        if summary is None:
+            table.add_row(key, "unfinished", "", "", "", "", "")
+            continue
+        counts = (str(summary.processed), str(summary.failed), str(summary.rejected))
+        table.add_row(key, "done", *counts, summary.workflow, summary.source)
+    console.print(table)

@@ -1,0 +1,72 @@
+"""Who a run is: the same request always gets the same key, and so meets its own batch and job again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+KEY_DIGITS = 16
+MediaKind = Literal["images"]
+
+
+class ResultOptions(BaseModel):
+    """Options of a run that change what comes out, and so are part of its identity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    keep_images: bool = Field(
+        default=True,
+        title="Keep image outputs",
+        description="Whether images that the workflow makes (annotated pictures) are part of the results.",
+    )
+    image_outputs: list[str] | None = Field(
+        default=None,
+        title="Image outputs",
+        description="Which image outputs to keep, by name; empty keeps all. Example: annotated",
+    )
+    image_input: str | None = Field(
+        default=None,
+        title="Image input",
+        description="Name of the workflow's image input, where it is not the only one. Example: image",
+    )
+    max_image_failure_rate: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        title="Failure rate allowed",
+        description="Share of a task's images that may fail before the job fails, from 0 to 1.",
+    )
+
+
+class RunIdentity(BaseModel):
+    """Everything that a run's key is derived from."""
+
+    model_config = ConfigDict(frozen=True)
+
+    manifest_digest: str
+    workflow_id: str
+    workflow_digest: str | None
+    """SHA-256 of the definition, or ``None`` where the platform does not show it."""
+    parameters: dict[str, Any]
+    options: ResultOptions
+    workspace: str
+    media: MediaKind = "images"
+    rerun: str = ""
+
+    def key(self) -> str:
+        """16 hex digits of the SHA-256 of the canonical description."""
+        return digest_json(self.model_dump(mode="json"))[:KEY_DIGITS]
+
+
+def remote_id(key: str) -> str:
+    """Batch id and job id of the run: 19 characters, where the contract allows a job 20."""
+    return f"dr-{key}"
+
+
+def digest_json(value: Any) -> str:
+    """SHA-256 of the canonical JSON of ``value``: sorted keys, no white space, ASCII."""
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,0 +1,131 @@
+"""The small records that steps hand on: counts, paths, seconds and ids, never bulk data."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Record(BaseModel):
+    """Base of the records; frozen, a few hundred bytes each."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class Staged(Record):
+    """What staging found and where the run lies."""
+
+    key: str
+    folder: Path
+    files: int
+    """Files of the wanted media kind, rejected ones included."""
+    rejected: int
+    ignored: int
+    """Files that are not of the wanted kind by their extension; not part of the run."""
+    bytes: int
+    """Sum of the sizes of the files to send."""
+    seconds: float
+
+    @property
+    def to_send(self) -> int:
+        """Files that go on to ingest."""
+        return self.files - self.rejected
+
+
+class Ingested(Record):
+    """What the platform has taken."""
+
+    batch_id: str
+    sent: int
+    """Files in the batch, counted by the platform."""
+    failed: int
+    """Files that changed while they were sent or that the platform refused."""
+    shards: int
+    """Tar shards sent; 0 where files went up one by one."""
+    bytes: int
+    seconds: float
+
+
+class Launched(Record):
+    """The job that works on the batch."""
+
+    job_id: str
+    attached: bool
+    """The job was there already."""
+    seconds: float
+
+
+class Finished(Record):
+    """How the job ended."""
+
+    job_id: str
+    tasks: int
+    export_batch: str
+    failures: int
+    """Images that the job's logs report as failed."""
+    seconds: float
+    """Seconds waited."""
+    job_seconds: float
+    """Seconds from the job's creation to its last update, by the platform's clock."""
+
+
+class Exported(Record):
+    """What came back."""
+
+    files: int
+    """Files fetched: aggregated results and archives."""
+    bytes: int
+    refused: int
+    """Archive members that were left out as unsafe."""
+    rows: int
+    """Images with a result."""
+    predictions: int
+    """Detections, of all outputs together."""
+    duplicates: int
+    """Second results for one file; the first is kept."""
+    unknown: int
+    """Results for files that were never staged; left out."""
+    unreadable: int
+    """Results that cannot be read; left out."""
+    seconds: float
+
+
+class RunSummary(Record):
+    """The run as a whole; the one row of ``summary.parquet``, whose presence means done."""
+
+    key: str
+    source: str
+    workflow: str
+    workflow_digest: str | None
+    platform: str
+    workspace: str
+    batch_id: str
+    job_id: str
+    files: int
+    processed: int
+    failed: int
+    rejected: int
+    predictions: int
+    bytes: int
+    started: datetime
+    finished: datetime
+    seconds: float
+    stage_seconds: float
+    ingest_seconds: float
+    launch_seconds: float
+    wait_seconds: float
+    export_seconds: float
+    summarize_seconds: float
+    folder: Path = Field(description="The run folder.")
+
+    @property
+    def report(self) -> Path:
+        """The HTML report."""
+        return self.folder / "report.html"
+
+    def line(self) -> str:
+        """The last line that the command line prints."""
+        counts = f"{self.processed} processed, {self.failed} failed, {self.rejected} rejected"
+        return f"run {self.key}: {counts}, {self.seconds:.1f} s -> {self.report}"

@@ -1,0 +1,63 @@
+"""What a run was asked to do."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tasks.core.identity import ResultOptions
+
+
+class RunRequest(BaseModel):
+    """The inputs of a run; with them and the same media it can be run again."""
+
+    model_config = ConfigDict(frozen=True)
+
+    source: str
+    workflow: str
+    platform: str = "embedded"
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    options: ResultOptions = ResultOptions()
+    runs: Path = Path("runs")
+    rerun: str = ""
+
+    def command(self) -> str:
+        """The shell command that asks for this run again."""
+        words = ["darkroom", "run", self.source, "--workflow", self.workflow, "--platform", self.platform]
+        for name, value in self.parameters.items():
+            words += ["--param", f"{name}={_parameter_text(value)}"]
+        words += ["--runs", str(self.runs)]
+        if self.rerun:
+            words += ["--rerun", self.rerun]
+        return shlex.join(words)
+
+
+def parse_parameter(text: str) -> tuple[str, Any]:
+    """``NAME=VALUE`` as the command line takes it: JSON where the value is JSON, else the text itself.
+
+    Raises:
+        ValueError: there is no name.
+    """
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise ValueError(f"{text!r} is not NAME=VALUE")
+    try:
+        return name.strip(), json.loads(value)
+    except ValueError:
+        return name.strip(), value
+
+
+def _parameter_text(value: Any) -> str:
+    return value if isinstance(value, str) and not _is_json(value) else json.dumps(value)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,70 @@
+"""Every setting that comes from the environment, in one place, each with its description.
+
+The README's table of settings is held to this class by a test.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tasks.core.errors import BadInput
+
+REGION_HOSTS = {"us": "https://api.roboflow.com", "eu": "https://api.roboflow.eu"}
+
+
+class Settings(BaseSettings):
+    """What the environment says."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    api_key: SecretStr | None = Field(
+        default=None,
+        validation_alias="ROBOFLOW_API_KEY",
+        description="Key for Roboflow's cloud or for a server given by its URL. The embedded server makes its own.",
+    )
+    api_base_url: str | None = Field(
+        default=None,
+        validation_alias="API_BASE_URL",
+        description="Host of `--platform roboflow`, when it is not the one of the region.",
+    )
+    region: Literal["us", "eu"] = Field(
+        default="us",
+        validation_alias="ROBOFLOW_REGION",
+        description="Region of `--platform roboflow`: `us` or `eu`.",
+    )
+    home: Path = Field(
+        default=Path(".darkroom"),
+        validation_alias="DARKROOM_HOME",
+        description="Folder of the embedded server and the managed Prefect server.",
+    )
+    runs: Path = Field(
+        default=Path("runs"),
+        validation_alias="DARKROOM_RUNS",
+        description="Folder that holds a folder for each run.",
+    )
+    engine_python: Path = Field(
+        default=Path(".venv-engine/bin/python"),
+        validation_alias="DARKROOM_ENGINE_PYTHON",
+        description="Python of the environment that holds Roboflow's engine, for the embedded server.",
+    )
+
+    def cloud_url(self) -> str:
+        """Base URL of Roboflow's cloud."""
+        return self.api_base_url or REGION_HOSTS[self.region]
+
+
+def load_settings() -> Settings:
+    """The settings of this process.
+
+    Raises:
+        BadInput: a variable has a value that cannot be used.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise BadInput(f"environment variable {first['loc'][0]}: {first['msg']}") from None

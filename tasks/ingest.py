@@ -1,0 +1,33 @@
+"""The task that ingests: manifest in, a batch on the platform out."""
+
+from __future__ import annotations
+
+from prefect import task
+from prefect.logging import get_run_logger
+
+from tasks.artifacts import show_link, show_table, watched
+from tasks.core.records import Ingested
+from tasks.retries import STEP
+from tasks.steps.context import Run
+from tasks.steps.ingest import ingest
+
+
+@task(name="ingest", task_run_name="ingest", **STEP)
+def ingest_files(run: Run, files: int) -> Ingested:
+    """Sends ``files`` staged files, each once, and waits until the platform has them all.
+
+    Raises:
+        RunFailed: the platform took none of them.
+        RunIncomplete: files are missing when the deadline has passed.
+    """
+    ingested = ingest(watched(run, "ingest"), files)
+    get_run_logger().info(
+        "ingest: %d sent, %d failed, %d shards, batch %s",
+        ingested.sent,
+        ingested.failed,
+        ingested.shards,
+        ingested.batch_id,
+    )
+    show_table("ingest", ingested.model_dump(), f"Batch `{ingested.batch_id}`")
+    show_link("ingest", run.folder.ingest)
+    return ingested

@@ -1,0 +1,125 @@
+"""The platforms a run can go to, and the connection to one of them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from tasks.core.errors import BadInput, ConnectionFailed
+from tasks.core.redaction import redact
+from tasks.core.services import ManagedService
+from tasks.core.settings import Settings
+from tasks.roboflow_api.models import WorkspaceAnswer
+from tasks.roboflow_api.polling import Pace
+from tasks.roboflow_api.processing import ProcessingApi
+from tasks.roboflow_api.retrying import RetryPolicy
+from tasks.roboflow_api.staging import StagingApi
+from tasks.roboflow_api.transport import Transport
+from tasks.roboflow_api.workflows import Workflow, WorkflowsApi, is_file
+
+EMBEDDED = "embedded"
+CLOUD = "roboflow"
+FIRST_CALL = RetryPolicy(attempts=6, total=15.0)
+"""The first call tells a platform that is down: minutes of patience belong to a run under way."""
+
+
+@dataclass(frozen=True)
+class Platform:
+    """A platform that answers.
+
+    Attributes:
+        name: ``embedded``, ``roboflow``, or the URL without secrets.
+        url: base URL.
+        workspace: whose key was given.
+        staging: batches.
+        processing: jobs.
+        workflows: definitions.
+        pace: how often to look while waiting: a cloud is asked less often than one's own machine.
+        settle: seconds until an upload that was cut off by a kill must have shown up, if it arrived at all.
+    """
+
+    name: str
+    url: str
+    workspace: str
+    staging: StagingApi
+    processing: ProcessingApi
+    workflows: WorkflowsApi
+    pace: Pace
+    settle: float
+
+    def workflow(self, named: str) -> Workflow:
+        """The workflow that the user names: an id, or a definition file, which is registered.
+
+        Raises:
+            BadInput: there is no such workflow or file.
+        """
+        return self.workflows.register(Path(named)) if is_file(named) else self.workflows.find(named)
+
+
+@contextmanager
+def open_platform(name: str, settings: Settings) -> Iterator[Platform]:
+    """Connects to the platform that ``name`` says, starting the embedded server when it is that.
+
+    Raises:
+        BadInput: no such platform, or no key for it.
+        KeyRefused: the key is not the platform's.
+        ConnectionFailed: it does not answer.
+    """
+    if name == EMBEDDED:
+        with embedded_server(settings).use() as url, _connect(name, url, _embedded_key(settings)) as platform:
+            yield platform
+        return
+    url = settings.cloud_url() if name == CLOUD else name
+    if settings.api_key is None:
+        raise BadInput(f"no API key for {redact(url)}: set ROBOFLOW_API_KEY")
+    with _connect(name, url, settings.api_key) as platform:
+        yield platform
+
+
+def embedded_server(settings: Settings) -> ManagedService:
+    """The server of :data:`EMBEDDED`, with its data below the home folder and a key of its own making."""
+    data = _embedded_data(settings)
+    engine = Path(os.path.abspath(settings.engine_python))  # noqa: PTH100 - a venv's python is a link to keep
+
+    def command(port: int) -> list[str]:
+        server = [sys.executable, "-m", "deployments.batch_server", "--port", str(port)]
+        return [*server, "--data", str(data), "--engine", str(engine)]
+
+    environment = {name: value for name, value in os.environ.items() if name != "ROBOFLOW_API_KEY"}
+    return ManagedService(
+        "batch-server", command, env=environment, state_dir=data.with_name("batch-server"), health_path="/health"
+    )
+
+
+def _embedded_data(settings: Settings) -> Path:
+    return settings.home.absolute() / "server"
+
+
+def _embedded_key(settings: Settings) -> SecretStr:
+    return SecretStr((_embedded_data(settings) / "api-key").read_text(encoding="utf-8").strip())
+
+
+@contextmanager
+def _connect(name: str, url: str, key: SecretStr) -> Iterator[Platform]:
+    with Transport(url, key, FIRST_CALL) as first:
+        try:
+            workspace = first.get("/", WorkspaceAnswer).workspace
+        except ConnectionFailed as error:
+            raise ConnectionFailed(f"{redact(url)} does not answer ({error}): is the server running?") from None
+    with Transport(url, key) as transport:
+        yield Platform(
+            name=redact(name),
+            url=redact(url),
+            workspace=workspace,
+            staging=StagingApi(transport, workspace),
+            processing=ProcessingApi(transport, workspace),
+            workflows=WorkflowsApi(transport, workspace),
+            pace=Pace() if name == CLOUD else replace(Pace(), longest=1.0),
+            settle=30.0 if name == CLOUD else 2.0,
+        )

@@ -1,0 +1,77 @@
+"""Data staging: batches, and how files get into them and out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import quote
+
+from tasks.roboflow_api.models import (
+    BatchAnswer,
+    BatchMetadata,
+    BatchPart,
+    CountAnswer,
+    FileMetadata,
+    FilesPage,
+    PartsAnswer,
+    ShardDetails,
+    ShardsPage,
+    SignedUrlAnswer,
+    SignedUrlDetails,
+    WireModel,
+)
+from tasks.roboflow_api.transport import Transport
+
+
+class _Ignored(WireModel):
+    """An answer in which nothing is of interest."""
+
+
+class StagingApi:
+    """The calls below ``/data-staging/v1/external/{workspace}``; errors as in :class:`Transport`.
+
+    Args:
+        transport: where the requests go.
+        workspace: whose batches.
+    """
+
+    def __init__(self, transport: Transport, workspace: str) -> None:
+        self.transport = transport
+        self._root = f"/data-staging/v1/external/{quote(workspace, safe='')}/batches"
+
+    def batch(self, batch_id: str) -> BatchMetadata:
+        """What a batch is."""
+        return self.transport.get(f"{self._root}/{batch_id}", BatchAnswer).batch
+
+    def upload_image(self, batch_id: str, name: str, content: bytes, display_name: str) -> None:
+        """One image into a simple batch; sending the same file under the same name again changes nothing."""
+        self.transport.post(
+            f"{self._root}/{batch_id}/upload/image",
+            _Ignored,
+            files={name: (name, content)},
+            fileName=name,
+            displayName=display_name,
+        )
+
+    def shard_upload(self, batch_id: str, display_name: str) -> SignedUrlDetails:
+        """Where to PUT the next tar shard. A URL that is never used leaves nothing behind."""
+        return self.transport.post(
+            f"{self._root}/{batch_id}/bulk-upload/image-files", SignedUrlAnswer, displayName=display_name
+        ).signed_url_details
+
+    def count(self, batch_id: str, part: str | None = None) -> int:
+        """Files that are ingested so far."""
+        return self.transport.get(f"{self._root}/{batch_id}/count", CountAnswer, partName=part).count
+
+    def shards(self, batch_id: str) -> Iterator[ShardDetails]:
+        """Every shard and its state."""
+        for page in self.transport.pages(f"{self._root}/{batch_id}/shards", ShardsPage):
+            yield from page.shards
+
+    def parts(self, batch_id: str) -> list[BatchPart]:
+        """The parts of a multipart batch."""
+        return self.transport.get(f"{self._root}/{batch_id}/parts", PartsAnswer).batch_parts
+
+    def files(self, batch_id: str, part: str | None = None) -> Iterator[FileMetadata]:
+        """Every file of a batch or of one of its parts, with fresh signed URLs."""
+        for page in self.transport.pages(f"{self._root}/{batch_id}/list", FilesPage, partName=part):
+            yield from page.files_metadata

@@ -1,0 +1,34 @@
+"""The task that stages media: source URL in, manifest out."""
+
+from __future__ import annotations
+
+from prefect import task
+from prefect.logging import get_run_logger
+
+from tasks.artifacts import show_link, show_table, shown_progress
+from tasks.core.records import Staged
+from tasks.core.run_folder import RunFolder
+from tasks.retries import STEP
+from tasks.roboflow_api.retrying import Timing
+from tasks.steps.context import Target
+from tasks.steps.stage import stage
+
+
+@task(name="stage", task_run_name="stage", **STEP)
+def stage_media(target: Target) -> Staged:
+    """Lists the source, checks every file, and makes the run's folder with ``manifest.parquet``.
+
+    Raises:
+        BadInput: there are no images, or none that can be processed.
+    """
+    staged = stage(target, shown_progress("stage"), Timing())
+    get_run_logger().info(
+        "stage: %d images, %d rejected, %.1f MB, run %s",
+        staged.files,
+        staged.rejected,
+        staged.bytes / 1e6,
+        staged.key,
+    )
+    show_table("stage", staged.model_dump(), f"Staged from `{target.source.url}`")
+    show_link("stage", RunFolder(staged.folder).manifest)
+    return staged

@@ -1,0 +1,82 @@
+"""From a run's records and tables to ``report.html``."""
+
+from __future__ import annotations
+
+from typing import IO, TYPE_CHECKING
+
+from tasks.core.records import RunSummary
+from tasks.media.manifest import find_row
+from tasks.results.report import write_report
+from tasks.results.report_data import read_report_data
+from tasks.results.report_images import OpenSource
+from tasks.results.report_model import Counts, Report, StepTime
+from tasks.steps.context import Run
+from tasks.steps.stage import read_lock
+
+if TYPE_CHECKING:
+    from tasks.steps.summarize import StepRecords
+
+
+def draw_report(run: Run, records: StepRecords, summary: RunSummary) -> None:
+    """Draws the report of a run whose tables are written."""
+    lock = read_lock(run.folder)
+    counts = Counts(
+        files=summary.files,
+        sent=records.ingested.sent,
+        processed=summary.processed,
+        failed=summary.failed,
+        rejected=summary.rejected,
+        predictions=summary.predictions,
+    )
+    report = Report(
+        key=summary.key,
+        source=summary.source,
+        workflow=summary.workflow,
+        platform=summary.platform,
+        workspace=summary.workspace,
+        batch_id=summary.batch_id,
+        job_id=summary.job_id,
+        started=summary.started,
+        finished=summary.finished,
+        command=lock["command"],
+        counts=counts,
+        steps=_steps(records, summary),
+        data=read_report_data(run.folder.root, _source_opener(run)),
+        versions=lock["versions"] | {"workflow": (summary.workflow_digest or "not shown by the platform")[:16]},
+        notes=_notes(records),
+    )
+    write_report(run.folder.report, report)
+
+
+def _steps(records: StepRecords, summary: RunSummary) -> tuple[StepTime, ...]:
+    staged, ingested, exported = records.staged, records.ingested, records.exported
+    return (
+        StepTime("stage", staged.seconds, f"{staged.files} files, {staged.bytes / 1e6:.1f} MB"),
+        StepTime("ingest", ingested.seconds, f"{ingested.sent} files in {ingested.shards} shards"),
+        StepTime("launch", records.launched.seconds, f"job {records.launched.job_id}"),
+        StepTime("wait", records.finished.seconds, f"{records.finished.tasks} tasks"),
+        StepTime("export", exported.seconds, f"{exported.files} files, {exported.bytes / 1e6:.1f} MB"),
+        StepTime("summarize", summary.summarize_seconds, "reconciliation and report"),
+    )
+
+
+def _notes(records: StepRecords) -> tuple[str, ...]:
+    exported = records.exported
+    told = (
+        (exported.duplicates, "second results for a file were left out; the first of each is kept"),
+        (exported.unknown, "results for files that were never staged were left out"),
+        (exported.unreadable, "results could not be read"),
+        (exported.refused, "members of archives were left out as unsafe"),
+        (records.staged.ignored, "files of the source are no images by their name and are not part of the run"),
+    )
+    return tuple(f"{count} {what}." for count, what in told if count)
+
+
+def _source_opener(run: Run) -> OpenSource:
+    """Opens the few source images that the contact sheet shows."""
+    source = run.target.source
+
+    def open_source(key: str) -> IO[bytes]:
+        return source.open(find_row(run.folder.manifest, key).item())
+
+    return open_source

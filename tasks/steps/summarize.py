@@ -1,0 +1,128 @@
+"""Summarize: account for every file, draw the report, and say that the run is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from tasks.core.errors import RunIncomplete
+from tasks.core.records import Exported, Finished, Ingested, Launched, RunSummary, Staged
+from tasks.media.manifest import ManifestRow, read_manifest
+from tasks.results.tables import Failure, write_failures
+from tasks.steps.context import Run
+from tasks.steps.reporting import draw_report
+from tasks.steps.stage import read_lock
+from tasks.steps.wait import IMAGE_FAILED
+
+SHOWN_MISSING = 5
+
+
+@dataclass(frozen=True)
+class StepRecords:
+    """What the steps before have left."""
+
+    staged: Staged
+    ingested: Ingested
+    launched: Launched
+    finished: Finished
+    exported: Exported
+
+
+def summarize(run: Run, records: StepRecords, begun: float) -> RunSummary:
+    """Reconciles, and writes ``failures.parquet``, ``report.html`` and, last of all, ``summary.parquet``.
+
+    Args:
+        run: the run.
+        records: what the steps before have left.
+        begun: when this process began the run, on the run's clock.
+
+    Raises:
+        RunIncomplete: a staged file is neither processed nor failed nor rejected.
+    """
+    here = run.timing.clock()
+    failures = reconcile(run, records.exported)
+    write_failures(run.folder.failures, failures)
+    summary = _summary(run, records, failures, begun, here)
+    draw_report(run, records, summary)
+    run.folder.finish(summary)
+    return summary
+
+
+def reconcile(run: Run, exported: Exported) -> list[Failure]:
+    """Every file without a result, with its reason; each staged file has exactly one state.
+
+    Raises:
+        RunIncomplete: naming files of which nothing is known.
+    """
+    processed = _column(run.folder.results, "file")
+    reasons = _reasons(run)
+    failures = [failure for row in read_manifest(run.folder.manifest) if (failure := _judge(row, processed, reasons))]
+    missing = [failure.source_key for failure in failures if not failure.reason]
+    if missing:
+        shown = ", ".join(repr(key) for key in islice(missing, SHOWN_MISSING))
+        more = f" and {len(missing) - SHOWN_MISSING} more" if len(missing) > SHOWN_MISSING else ""
+        hint = f"; {exported.unreadable} results could not be read" if exported.unreadable else ""
+        raise RunIncomplete(f"{len(missing)} files have neither a result nor a reason: {shown}{more}{hint}")
+    return failures
+
+
+def _judge(row: ManifestRow, processed: set[str], reasons: dict[str, tuple[str, str]]) -> Failure | None:
+    """What became of a file that has no result; no reason means that nobody knows."""
+    if row.state == "rejected":
+        return Failure(row.name, row.key, "rejected", "stage", row.reason or "rejected")
+    if row.name in processed:
+        return None
+    step, reason = reasons.get(row.name, ("", ""))
+    return Failure(row.name, row.key, "failed", step, reason)
+
+
+def _reasons(run: Run) -> dict[str, tuple[str, str]]:
+    """Step and reason by name, for the files that ingest or the job's logs report as failed."""
+    ingest = _pairs(run.folder.ingest, "name", "reason", [("state", "=", "failed")])
+    job = _pairs(run.folder.job, "image", "message", [("type", "=", IMAGE_FAILED)])
+    return {name: ("wait", reason) for name, reason in job} | {name: ("ingest", reason) for name, reason in ingest}
+
+
+def _pairs(file: Path, name: str, reason: str, which: list[tuple[str, str, str]]) -> Iterator[tuple[str, str]]:
+    table = pq.read_table(file, columns=[name, reason], filters=which)
+    return zip(table[name].to_pylist(), table[reason].to_pylist(), strict=True)
+
+
+def _column(file: Path, name: str) -> set[str]:
+    return set(pq.read_table(file, columns=[name])[name].to_pylist())
+
+
+def _summary(run: Run, records: StepRecords, failures: list[Failure], begun: float, here: float) -> RunSummary:
+    request, platform, now = run.target.request, run.platform, run.timing.clock()
+    rejected = sum(failure.state == "rejected" for failure in failures)
+    return RunSummary(
+        key=run.folder.key,
+        source=request.source,
+        workflow=run.target.workflow.id,
+        workflow_digest=run.target.workflow.digest,
+        platform=platform.name,
+        workspace=platform.workspace,
+        batch_id=records.ingested.batch_id,
+        job_id=records.launched.job_id,
+        files=records.staged.files,
+        processed=records.staged.files - len(failures),
+        failed=len(failures) - rejected,
+        rejected=rejected,
+        predictions=records.exported.predictions,
+        bytes=records.ingested.bytes,
+        started=datetime.fromisoformat(read_lock(run.folder)["created"]),
+        finished=run.timing.now(),
+        seconds=now - begun,
+        stage_seconds=records.staged.seconds,
+        ingest_seconds=records.ingested.seconds,
+        launch_seconds=records.launched.seconds,
+        wait_seconds=records.finished.seconds,
+        export_seconds=records.exported.seconds,
+        summarize_seconds=now - here,
+        folder=run.folder.root,
+    )

@@ -1,0 +1,49 @@
+"""The task that summarizes: all records in, reconciliation, report and summary out."""
+
+from __future__ import annotations
+
+from prefect import task
+from prefect.logging import get_run_logger
+
+from tasks.artifacts import show_link, show_markdown
+from tasks.core.records import RunSummary
+from tasks.retries import STEP
+from tasks.steps.context import Run
+from tasks.steps.summarize import StepRecords, summarize
+
+
+@task(name="summarize", task_run_name="summarize", **STEP)
+def summarize_run(run: Run, records: StepRecords, begun: float) -> RunSummary:
+    """Accounts for every staged file, draws the report, and writes ``summary.parquet``, last of all.
+
+    Args:
+        run: the run.
+        records: what the steps before have left.
+        begun: when the flow began, on the run's monotonic clock.
+
+    Raises:
+        RunIncomplete: files are missing from the reconciliation.
+    """
+    summary = summarize(run, records, begun)
+    get_run_logger().info("summarize: %s", summary.line())
+    show_markdown("summary", markdown(summary), f"Run {summary.key}")
+    show_link("report", summary.report)
+    return summary
+
+
+def markdown(summary: RunSummary) -> str:
+    """The run in a screenful of markdown."""
+    rows = {
+        "Source": f"`{summary.source}`",
+        "Workflow": f"`{summary.workflow}` on {summary.platform}",
+        "Batch and job": f"`{summary.batch_id}`",
+        "Files": summary.files,
+        "Processed": summary.processed,
+        "Failed": summary.failed,
+        "Rejected": summary.rejected,
+        "Predictions": summary.predictions,
+        "Seconds": f"{summary.seconds:.1f}",
+        "Folder": f"`{summary.folder}`",
+    }
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+    return f"# Run {summary.key}\n\n| | |\n|---|---|\n{table}\n"

@@ -1,0 +1,165 @@
+"""What goes wrong and when: faults, the seeded plan that deals them, the kill, and the record of a call."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+Matching = Callable[[str, str], bool]
+"""Takes a method and a path without its query, and says whether the call is meant."""
+
+HTML = b"<!DOCTYPE html>\n<html><head><title>Error</title></head><body><h1>Sorry</h1></body></html>\n"
+JSON = b'{"error": "injected by the proxy"}'
+
+
+class Moment(StrEnum):
+    """The four places where a call can be broken."""
+
+    BEFORE_FORWARD = "before-forward"
+    """The upstream never hears of the call."""
+    MID_REQUEST_BODY = "mid-request-body"
+    """The upstream gets half of the body and then the end of the connection."""
+    AFTER_UPSTREAM_ANSWER = "after-upstream-answer"
+    """The upstream did the work; the client never hears."""
+    MID_RESPONSE = "mid-response"
+    """The client gets the head and half of the body."""
+
+
+class Fault(StrEnum):
+    """Everything the proxy can do to a call."""
+
+    REQUEST_TIMEOUT = "408"
+    THROTTLED_NOW = "429 retry-after 0"
+    THROTTLED_ONE_SECOND = "429 retry-after 1"
+    SERVER_ERROR = "500"
+    BAD_GATEWAY = "502 html"
+    UNAVAILABLE = "503"
+    UNAVAILABLE_HTML = "503 html"
+    GATEWAY_TIMEOUT = "504"
+    GATEWAY_TIMEOUT_AFTER = "504 after the upstream did the work"
+    RESET_BEFORE = "reset before forwarding"
+    RESET_AFTER = "reset after forwarding"
+    REQUEST_CUT = "request body cut"
+    RESPONSE_CUT = "response body cut"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer that the proxy gives in the upstream's place."""
+
+    status: int
+    body: bytes = JSON
+    headers: tuple[tuple[str, str], ...] = ()
+    forwarded: bool = False
+    """Whether the upstream gets the call before it is answered so."""
+
+    @property
+    def content_type(self) -> str:
+        return "text/html" if self.body is HTML else "application/json"
+
+
+ANSWERS = {
+    Fault.REQUEST_TIMEOUT: Answer(408, headers=(("Connection", "close"),)),
+    Fault.THROTTLED_NOW: Answer(429, headers=(("Retry-After", "0"),)),
+    Fault.THROTTLED_ONE_SECOND: Answer(429, headers=(("Retry-After", "1"),)),
+    Fault.SERVER_ERROR: Answer(500),
+    Fault.BAD_GATEWAY: Answer(502, HTML),
+    Fault.UNAVAILABLE: Answer(503),
+    Fault.UNAVAILABLE_HTML: Answer(503, HTML),
+    Fault.GATEWAY_TIMEOUT: Answer(504),
+    Fault.GATEWAY_TIMEOUT_AFTER: Answer(504, HTML, forwarded=True),
+}
+CUTS = {
+    Fault.RESET_BEFORE: Moment.BEFORE_FORWARD,
+    Fault.REQUEST_CUT: Moment.MID_REQUEST_BODY,
+    Fault.RESET_AFTER: Moment.AFTER_UPSTREAM_ANSWER,
+    Fault.RESPONSE_CUT: Moment.MID_RESPONSE,
+}
+
+
+def anything(method: str, path: str) -> bool:
+    """Every call is meant."""
+    return True
+
+
+@dataclass(frozen=True)
+class FaultPlan:
+    """Deals out faults: the n-th call of two proxies with equal plans draws the same fault."""
+
+    seed: int = 0
+    share: float = 0.1
+    """How many of the calls that match are hit, 0 to 1."""
+    kinds: tuple[Fault, ...] = tuple(Fault)
+    max_in_a_row: int = 2
+    """After so many faults one after the other on one method and path, the next call there goes through."""
+    matching: Matching = anything
+
+    def draw(self, index: int) -> Fault | None:
+        """The fault for the call with this number, counted from 0 over all calls."""
+        rng = random.Random(f"{self.seed}/{index}")
+        return rng.choice(self.kinds) if rng.random() < self.share else None
+
+
+NO_FAULTS = FaultPlan(share=0.0)
+
+
+@dataclass(frozen=True)
+class KillAt:
+    """Kills a child of this process at one call, at one moment of it."""
+
+    pid_source: Callable[[], int]
+    """Asked at the moment of the kill; must name a child that this process started."""
+    index: int
+    """Which of the matching calls since the kill was armed, counted from 0."""
+    moment: Moment
+    matching: Matching = anything
+
+
+@dataclass
+class Call:
+    """What happened to one call."""
+
+    index: int
+    method: str
+    path: str
+    """Without the query, which holds keys and signatures."""
+    connection: int = 0
+    """Which of the clients' connections it came over."""
+    fault: Fault | None = None
+    """What was done to it; a cut of a body that is not there is recorded as the reset that took its place."""
+    killed: Moment | None = None
+    """Where in the call the process under test was killed."""
+    status: int | None = None
+    """What the upstream answered, whether or not the client got to see it."""
+    answered: int | None = None
+    """What the client was told, if anything."""
+    sent: int = 0
+    """Bytes of the request's body that went to the upstream."""
+    received: int = 0
+    """Bytes of the response's body that went to the client."""
+    error: str | None = None
+    """Why the call ended early without the proxy's doing, as when a peer went away."""
+
+    @property
+    def done_upstream(self) -> bool:
+        """Whether the upstream carried it out, known to the client or not."""
+        return self.status is not None and self.status < 300
+
+
+def kill_child(pid: int) -> None:
+    """Ends a child of this process with SIGKILL and waits until it is dead, leaving it to its parent to reap.
+
+    Raises:
+        ChildProcessError: the pid is not a child of this process; nothing is killed.
+    """
+    ended = os.WEXITED | os.WNOWAIT
+    os.waitid(os.P_PID, pid, ended | os.WNOHANG)
+    os.kill(pid, signal.SIGKILL)
+    try:
+        os.waitid(os.P_PID, pid, ended)
+    except ChildProcessError:
+        return  # the test was faster and has reaped it

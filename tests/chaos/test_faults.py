@@ -1,0 +1,19 @@
+import pytest
+
+from tests.chaos.house import assert_whole
+from tests.chaos.plan import FaultPlan
+
+pytestmark = [pytest.mark.engine, pytest.mark.prefect_server]
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_run_through_faults_on_one_call_in_ten_is_whole(house, seed):
+    house.proxy.plan = FaultPlan(seed=seed)
+    assert_whole(house, house.run(f"faults {seed}"))
+    assert any(call.fault for call in house.proxy.calls)
+
+
+def test_run_through_faults_on_every_other_call_is_whole(house):
+    house.proxy.plan = FaultPlan(seed=4, share=0.5, max_in_a_row=3)
+    assert_whole(house, house.run("many faults"))
+    assert len({call.fault for call in house.proxy.calls}) > 5

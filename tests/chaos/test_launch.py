@@ -1,0 +1,76 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ENTRY = """
+import os, sys
+from pathlib import Path
+
+def main():
+    folder = Path(sys.argv[1])
+    for name in ("a", "b"):
+        part = folder / f"{name}.part"
+        with part.open("w") as file:
+            file.write(name)
+            os.fsync(file.fileno())
+        part.replace(folder / name)
+    os.link(folder / "a", folder / "c")
+    Path(sys.argv[2]).rename(sys.argv[2] + ".away")
+    return 3
+"""
+POINTS = ["fsync a.part", "replace a", "fsync b.part", "replace b", "link c"]
+
+
+@pytest.fixture
+def launch(tmp_path):
+    """Runs the sample entry under the launcher; gives its status and the files it left."""
+    (tmp_path / "entry.py").write_text(ENTRY)
+    runs, outside = tmp_path / "runs", tmp_path / "outside"
+    runs.mkdir()
+    outside.touch()
+    root = Path(__file__).parents[2]
+
+    def start(*options: str) -> tuple[int, list[str]]:
+        command = [sys.executable, "-m", "tests.chaos.launch", "--under", str(runs), "--entry", "entry:main"]
+        environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{root}"}
+        done = subprocess.run(
+            [*command, *options, "--", str(runs), str(outside)],
+            env=environment,
+            check=False,
+            capture_output=True,
+            timeout=20,
+        )
+        return done.returncode, sorted(path.name for path in runs.iterdir())
+
+    return start
+
+
+def test_launch_counts_the_points_below_the_folder(launch, tmp_path):
+    status, files = launch("--count-to", str(tmp_path / "points.json"))
+    assert (status, files) == (3, ["a", "b", "c"])
+    assert json.loads((tmp_path / "points.json").read_text()) == POINTS
+
+
+@pytest.mark.parametrize(
+    ("options", "left"),
+    [
+        (["0"], ["a.part"]),
+        (["1"], ["a.part"]),
+        (["1", "--after"], ["a"]),
+        (["3"], ["a", "b.part"]),
+        (["4"], ["a", "b"]),
+        (["4", "--after"], ["a", "b", "c"]),
+        (["1", "--only", "replace *"], ["a", "b.part"]),
+    ],
+)
+def test_launch_kills_before_or_after_the_point(launch, options, left):
+    assert launch("--kill-at-fs", *options) == (-signal.SIGKILL, left)
+
+
+def test_launch_beyond_the_last_point_runs_to_the_end(launch):
+    assert launch("--kill-at-fs", "99") == (3, ["a", "b", "c"])

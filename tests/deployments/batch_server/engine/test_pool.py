@@ -1,0 +1,195 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import CancelledError
+from pathlib import Path
+
+import pytest
+
+from deployments.batch_server.engine.interface import Chunk, EngineFailure
+from deployments.batch_server.engine.pool import EnginePool
+
+from .conftest import (
+    ENGINE_PYTHON,
+    ROOT,
+    ends_within,
+    engine_processes,
+    jpeg,
+    misbehaving,
+    read_lines,
+    workflow,
+)
+
+pytestmark = pytest.mark.engine
+
+SERVER = """
+import sys
+from pathlib import Path
+from deployments.batch_server.engine.pool import EnginePool
+pool = EnginePool(Path(sys.argv[1]), 2, Path(sys.argv[2]))
+pool.start()
+if sys.argv[3] == "ready":
+    for slot in range(2):
+        pool._orders.put(None)
+    for thread in pool._threads:
+        thread.join()
+print("up", flush=True)
+sys.stdin.read()
+"""
+
+
+def names_in(chunk: Chunk, file: str) -> list[str]:
+    return [line["image"] for line in read_lines(chunk.output_dir / file)]
+
+
+def test_progress_counts_images_up_to_all_of_them(pool, make_chunk):
+    seen: list[int] = []
+    chunk = make_chunk([(f"{n}.jpg", jpeg()) for n in range(5)] + [("bad", b"x")], workflow("minimal"))
+    result = pool.submit(chunk, seen.append).result(60)
+    assert seen == [1, 2, 3, 4, 5, 6]
+    assert (result.chunk_id, result.processed, result.failed) == (chunk.chunk_id, 5, 1)
+    assert result.seconds > 0
+
+
+def test_a_chunk_without_images_is_done_at_once(pool, make_chunk):
+    result = pool.submit(make_chunk([], workflow("minimal")), lambda done: None).result(60)
+    assert (result.processed, result.failed) == (0, 0)
+
+
+def test_a_killed_worker_costs_a_retry_and_no_image(pool, make_chunk):
+    images = [(f"{n}.jpg", jpeg()) for n in range(40)]
+    chunk = make_chunk(images, workflow("photo-audit"))
+
+    def kill_at_some(done):
+        if done in (3, 20, 21):
+            os.kill(engine_processes()[1][0], signal.SIGKILL)
+
+    result = pool.submit(chunk, kill_at_some).result(60)
+    assert (result.processed, result.failed) == (40, 0)
+    assert names_in(chunk, "results.jsonl") == [name for name, _ in images]
+
+
+def test_a_worker_killed_while_idle_is_replaced(pool, make_chunk):
+    pool.submit(make_chunk([("a", jpeg())], workflow("minimal")), lambda done: None).result(60)
+    os.kill(engine_processes()[1][0], signal.SIGKILL)
+    result = pool.submit(make_chunk([("a", jpeg())], workflow("minimal")), lambda done: None).result(60)
+    assert result.processed == 1
+
+
+def test_a_poisoned_image_costs_that_image_alone(pool, make_chunk):
+    widths = [50, 13, 51, 13, 13, 52, 13]
+    chunk = make_chunk([(f"{n}-{width}", jpeg(width)) for n, width in enumerate(widths)], misbehaving())
+    seen: list[int] = []
+    result = pool.submit(chunk, seen.append).result(60)
+    assert (result.processed, result.failed) == (3, 4)
+    assert seen == [1, 2, 3, 4, 5, 6, 7]
+    assert names_in(chunk, "results.jsonl") == ["0-50", "2-51", "5-52"]
+    assert names_in(chunk, "failures.jsonl") == ["1-13", "3-13", "4-13", "6-13"]
+    reasons = {line["reason"] for line in read_lines(chunk.output_dir / "failures.jsonl")}
+    assert reasons == {"the worker died on this image (killed by SIGKILL)"}
+
+
+def test_the_engines_process_is_started_again_when_it_is_killed(pool, make_chunk):
+    chunk = make_chunk([(f"{n}.jpg", jpeg()) for n in range(10)], workflow("photo-audit"))
+
+    def kill_parent(done):
+        if done == 4:
+            os.kill(engine_processes()[0], signal.SIGKILL)
+
+    result = pool.submit(chunk, kill_parent).result(60)
+    assert (result.processed, result.failed) == (10, 0)
+    assert len(names_in(chunk, "results.jsonl")) == 10
+
+
+def test_an_error_in_the_callback_ends_its_chunk_only(pool, make_chunk):
+    def fail(done):
+        raise LookupError("no such task")
+
+    images = [(f"{n}.jpg", jpeg()) for n in range(3)]
+    with pytest.raises(LookupError):
+        pool.submit(make_chunk(images, workflow("minimal")), fail).result(60)
+    result = pool.submit(make_chunk(images, workflow("minimal")), lambda done: None).result(60)
+    assert result.processed == 3
+
+
+def test_a_cancelled_chunk_is_not_run(pool, make_chunk):
+    running = pool.submit(
+        make_chunk([(f"{n}.jpg", jpeg(900, 900)) for n in range(4)], workflow("photo-audit")),
+        lambda done: None,
+    )
+    waiting_chunk = make_chunk([("a", jpeg())], workflow("minimal"))
+    waiting = pool.submit(waiting_chunk, lambda done: None)
+    assert waiting.cancel()
+    assert running.result(60).processed == 4
+    with pytest.raises(CancelledError):
+        waiting.result(0)
+    pool.submit(make_chunk([("a", jpeg())], workflow("minimal")), lambda done: None).result(60)
+    assert list(waiting_chunk.output_dir.iterdir()) == []
+
+
+def test_a_hung_image_fails_and_stopping_takes_less_than_two_seconds(tmp_path, make_chunk):
+    pool = EnginePool(ENGINE_PYTHON, 2, tmp_path / "engine.log", image_timeout=3)
+    pool.start()
+    chunk = make_chunk([("a", jpeg()), ("hangs", jpeg(17)), ("b", jpeg())], misbehaving())
+    result = pool.submit(chunk, lambda done: None).result(60)
+    assert (result.processed, result.failed) == (2, 1)
+    assert read_lines(chunk.output_dir / "failures.jsonl") == [{"image": "hangs", "reason": "took longer than 3 s"}]
+
+    unfinished = [pool.submit(make_chunk([("hangs", jpeg(17))], misbehaving()), lambda done: None) for _ in range(4)]
+    parent, workers = engine_processes()
+    begin = time.monotonic()
+    pool.stop()
+    assert time.monotonic() - begin < 2
+    for future in unfinished:
+        with pytest.raises(EngineFailure, match="the engine was stopped"):
+            future.result(1)
+    with pytest.raises(EngineFailure, match="the engine was stopped"):
+        pool.submit(chunk, lambda done: None).result(1)
+    assert all(ends_within(pid, 1) for pid in (parent, *workers))
+    pool.stop()
+
+
+@pytest.mark.parametrize("moment", ["importing", "ready"])
+def test_nothing_outlives_a_killed_server(tmp_path, moment):
+    command = [sys.executable, "-c", SERVER, ENGINE_PYTHON, tmp_path / "engine.log", moment]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+        assert server.stdout is not None
+        assert server.stdout.readline() == b"up\n"
+        parent, workers = engine_processes(server.pid)
+        assert len(workers) == (2 if moment == "ready" else 0)
+        server.kill()
+        assert all(ends_within(pid, 3) for pid in (parent, *workers))
+
+
+@pytest.mark.parametrize(
+    ("python", "message"),
+    [
+        (Path("/nonexistent/bin/python"), "No such file or directory"),
+        (Path(sys.executable), "No module named"),
+        (Path("/bin/false"), "its process ended"),
+    ],
+)
+def test_an_engine_that_does_not_start_says_why_in_one_line(tmp_path, make_chunk, python, message):
+    pool = EnginePool(python, 1, tmp_path / "engine.log")
+    pool.start()
+    with pytest.raises(EngineFailure) as failure:
+        pool.submit(make_chunk([("a", jpeg())], workflow("minimal")), lambda done: None).result(60)
+    pool.stop()
+    assert message in str(failure.value)
+    assert str(python) in str(failure.value)
+    assert "\n" not in str(failure.value)
+
+
+def test_the_servers_key_and_the_engines_noise_stay_apart(tmp_path, make_chunk, monkeypatch, capfd):
+    monkeypatch.setenv("ROBOFLOW_API_KEY", "rf-secret-key")
+    pool = EnginePool(ENGINE_PYTHON, 1, tmp_path / "engine.log")
+    pool.start()
+    chunk = make_chunk([("a.jpg", jpeg()), ("b", jpeg(23))], misbehaving())
+    pool.submit(chunk, lambda done: None).result(60)
+    environment = Path(f"/proc/{engine_processes()[0]}/environ").read_bytes()
+    pool.stop()
+    assert b"rf-secret-key" not in environment
+    assert "luck" in (tmp_path / "engine.log").read_text()
+    assert capfd.readouterr() == ("", "")

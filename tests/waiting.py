@@ -1,0 +1,37 @@
+"""Waiting for real conditions, bounded in time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+
+POLL_SECONDS = 0.02
+
+
+def wait_for(look: Callable[[], T], what: str, timeout: float = 15.0) -> T:
+    """Polls ``look`` until it gives something true, and gives that.
+
+    Raises:
+        AssertionError: nothing true came within ``timeout`` seconds of waiting for ``what``.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        found = look()
+        if found:
+            return found
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {timeout:g} s for {what}, last seen: {found!r}")
+        time.sleep(POLL_SECONDS)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended but was not collected by its parent does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in "ZX"
