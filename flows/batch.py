@@ -29,63 +29,41 @@ from tasks.steps.summarize import StepRecords
 from tasks.summarize import summarize_run
 from tasks.wait import wait_for_job
 
+Text = Annotated[str, Field(min_length=1)]
+
 
 @flow(name="process-images", flow_run_name="{workflow} on {source}", persist_result=False)
 def process_images(
-    source: Annotated[
-        str,
-        Field(
-            title="Source",
-            min_length=1,
-            description="Folder that holds the images, at any depth. Example: /data/photos or file:///data/photos",
-        ),
-    ],
-    workflow: Annotated[
-        str,
-        Field(
-            title="Workflow",
-            min_length=1,
-            description="Id of a workflow that the platform knows, or path of a definition file. "
-            "Example: photo-audit or ./my-workflow.json",
-        ),
-    ],
-    platform: Annotated[
-        str,
-        Field(
-            title="Platform",
-            min_length=1,
-            description="embedded (this machine, no account), roboflow (the cloud; the worker's ROBOFLOW_API_KEY), "
-            "or the URL of a batch server. Never a key.",
-        ),
-    ] = EMBEDDED,
-    parameters: Annotated[
-        dict[str, Any] | None,
-        Field(title="Parameters", description='The workflow\'s own parameters. Example: {"threshold": 0.5}'),
-    ] = None,
-    options: Annotated[
-        ResultOptions | None,
-        Field(title="Options", description="What is kept of the results, and how many failures are borne."),
-    ] = None,
-    runs: Annotated[
-        str | None,
-        Field(
-            title="Runs folder",
-            description="Folder that holds a folder for each run; DARKROOM_RUNS or ./runs when empty.",
-        ),
-    ] = None,
-    rerun: Annotated[
-        str,
-        Field(
-            title="Rerun label",
-            max_length=64,
-            description="Any text, to do the same work afresh; the same label finds the same run again.",
-        ),
-    ] = "",
+    source: Text,
+    workflow: Text,
+    platform: Text = EMBEDDED,
+    parameters: dict[str, Any] | None = None,
+    options: ResultOptions | None = None,
+    runs: str | None = None,
+    rerun: Annotated[str, Field(max_length=64)] = "",
 ) -> RunSummary:
     """Process every image of a folder with a workflow, and account for each of them.
 
     The same request is the same run: what an earlier, killed run did is found and not repeated, and a finished run is
-    only reported.
+    only reported. Prefect's form shows the descriptions below.
+
+    Args:
+        source: Folder that holds the images, at any depth. Example: /data/photos or file:///data/photos
+        workflow: Id of a workflow that the platform knows, or the path of a definition file. Example: photo-audit or
+            ./my-workflow.json
+        platform: Where the work is done: embedded (this machine, no account), roboflow (the cloud, with the worker's
+            ROBOFLOW_API_KEY), or the URL of a batch server. Never a key.
+        parameters: The workflow's own parameters, by name. Example: {"threshold": 0.5}
+        options: What is kept of the results, and how many failures are borne.
+        runs: Folder that holds a folder for each run. Empty: DARKROOM_RUNS, or ./runs
+        rerun: Any text, to do the same work afresh; the same text finds that run again.
+
+    Returns:
+        The run's summary: counts, times, ids and the folder that holds everything.
+
+    Raises:
+        BadInput: source, workflow, parameters or platform cannot be used.
+        RunFailed: the job failed, or files are missing from the reconciliation.
     """
     begun, settings = time.monotonic(), load_settings()
     request = RunRequest(

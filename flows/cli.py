@@ -22,7 +22,7 @@ from tasks.core.redaction import redact
 from tasks.core.request import RunRequest, parse_parameter
 from tasks.core.run_folder import find_run, list_runs
 from tasks.core.settings import Settings, load_settings
-from tasks.roboflow_api.platform import EMBEDDED, embedded_server
+from tasks.roboflow_api.platform import EMBEDDED
 from tasks.steps.stage import find_finished, open_target, read_lock
 
 INTERRUPTED = 130
@@ -59,20 +59,15 @@ def run(options: argparse.Namespace) -> int:
         runs=options.runs or settings.runs,
         rerun=options.rerun,
     )
-    summary = _finished_before(request, settings) or _run_flow(request, settings)
-    print_summary(summary, Console())
-    return 0
-
-
-def _finished_before(request: RunRequest, settings: Settings) -> RunSummary | None:
-    """The summary of the same run, where it is done; a Prefect server is not needed to find out."""
-    if request.platform == EMBEDDED:
-        embedded_server(settings).prestart()
+    # Held open until the end, so that the embedded server stays up between the look and the flow.
     with open_target(request, settings) as target:
         summary = find_finished(target).finished()
-    if summary is not None:
-        print(f"run {summary.key} finished before: nothing to do (--rerun LABEL does it afresh)", file=sys.stderr)
-    return summary
+        if summary is None:
+            summary = _run_flow(request, settings)
+        else:
+            print(f"run {summary.key} finished before: nothing to do (--rerun LABEL does it afresh)", file=sys.stderr)
+    print_summary(summary, Console())
+    return 0
 
 
 def _run_flow(request: RunRequest, settings: Settings) -> RunSummary:

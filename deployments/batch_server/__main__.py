@@ -26,12 +26,17 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # Only now: a wrong argument is told without waiting for the imports.
+    from sqlalchemy.exc import DatabaseError
+
     from deployments.batch_server.data_folder import DataFolderError, hold_data_folder
     from deployments.batch_server.serving import AddressError
 
     try:
         with hold_data_folder(options.data):
             _serve(options)
+    except DatabaseError as error:
+        print(f"error: the database in {options.data} cannot be used ({error.orig})", file=sys.stderr)  # noqa: T201
+        return 2
     except (DataFolderError, AddressError) as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         return 2

@@ -26,17 +26,17 @@ def create_app(settings: ServerSettings, engine: Engine) -> FastAPI:
     Returns:
         An application that serves the data-staging and batch-processing contract.
     """
+    services = build_services(settings, engine)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        services = await run_in_threadpool(build_services, settings, engine)
-        app.state.services = services
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await run_in_threadpool(services.start)
         yield
         await run_in_threadpool(services.stop)
 
     # No documentation pages: their address would be an API route without a key.
     app = FastAPI(title="Darkroom batch server", openapi_url=None, lifespan=lifespan)
+    app.state.services = services
     add_error_handlers(app)
 
     @app.get("/", dependencies=[Depends(require_key)])

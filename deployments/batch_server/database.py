@@ -1,6 +1,7 @@
 """The tables of the batch server and how they are opened.
 
-Times are seconds since the epoch (UTC); paths are relative to the data folder, so that it can be moved. A row that a client was told about is on disk: SQLite runs in WAL mode with a flush at every commit.
+Times are seconds since the epoch (UTC); paths are relative to the data folder, so that it can be moved. A row that a
+client was told about is on disk: SQLite runs in WAL mode with a flush at every commit.
 """
 
 from collections.abc import Iterator
@@ -58,7 +59,7 @@ class ImageRow(Base):
     """One ingested image: a slice of a shard's archive, or a file of its own."""
 
     __tablename__ = "images"
-    __table_args__ = (UniqueConstraint("batch_id", "name"),)
+    __table_args__ = (UniqueConstraint("batch_id", "name"), Index("images_in_order", "batch_id", "seq"))
     seq: Mapped[int] = mapped_column(primary_key=True)
     batch_id: Mapped[str] = mapped_column(ForeignKey("batches.batch_id"))
     shard_id: Mapped[str | None] = mapped_column(ForeignKey("shards.shard_id"), index=True)
@@ -152,7 +153,7 @@ class LogRow(Base):
     """One line of a job's log."""
 
     __tablename__ = "logs"
-    __table_args__ = (Index("logs_by_job", "job_id", "severity"),)
+    __table_args__ = (Index("logs_in_order", "job_id", "seq"),)
     seq: Mapped[int] = mapped_column(primary_key=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.job_id"))
     stage_id: Mapped[str | None]

@@ -43,7 +43,7 @@ class WorkflowRegistry:
             path = next((p for p in folder.glob("*.json") if p.stem == workflow_id), None)
             if path is not None:
                 return _read(path)
-        raise NotFound(f"workflow {workflow_id!r} is not known here; known: {', '.join(self.ids()) or 'none'}")
+        raise NotFound(f"workflow {workflow_id!r} is not known here; known: {_listed(self.ids())}")
 
     def put(self, workflow_id: str, specification: Any) -> bool:
         """Keep a definition of the user's; gives whether anything changed.
@@ -97,8 +97,7 @@ def image_input(definition: dict[str, Any], wanted: str | None) -> str:
     names = _input_names(definition, IMAGE_INPUTS)
     if len(names) != 1:
         raise BadRequest(
-            "a workflow for a batch job takes exactly one image input; this one has "
-            f"{len(names)}: {', '.join(names) or 'none'}"
+            f"a workflow for a batch job takes exactly one image input; this one has {len(names)}: {_listed(names)}"
         )
     if wanted is not None and wanted != names[0]:
         raise BadRequest(f"the workflow has no image input {wanted!r}; its image input is {names[0]!r}")
@@ -110,9 +109,7 @@ def check_parameters(definition: dict[str, Any], parameters: dict[str, Any]) -> 
     known = _input_names(definition, PARAMETER_INPUTS)
     unknown = sorted(set(parameters) - set(known))
     if unknown:
-        raise BadRequest(
-            f"the workflow has no parameter {', '.join(map(repr, unknown))}; it has: {', '.join(known) or 'none'}"
-        )
+        raise BadRequest(f"the workflow has no parameter {_listed(unknown)}; it has: {_listed(known)}")
 
 
 def check_outputs(definition: dict[str, Any], outputs: list[str]) -> None:
@@ -120,13 +117,15 @@ def check_outputs(definition: dict[str, Any], outputs: list[str]) -> None:
     known = [str(entry.get("name")) for entry in definition["outputs"]]
     unknown = sorted(set(outputs) - set(known))
     if unknown:
-        raise BadRequest(
-            f"the workflow has no output {', '.join(map(repr, unknown))}; it has: {', '.join(known) or 'none'}"
-        )
+        raise BadRequest(f"the workflow has no output {_listed(unknown)}; it has: {_listed(known)}")
 
 
 def _input_names(definition: dict[str, Any], types: set[str]) -> list[str]:
     return [str(entry.get("name")) for entry in definition["inputs"] if entry.get("type") in types]
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names) or "none"
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -111,7 +111,7 @@ class Scheduler:
             except Exception:
                 LOG.exception("the scheduler met an unexpected error")
 
-    # --- taking jobs -------------------------------------------------------------------------------------------
+    # --- taking jobs
 
     def _take(self, job_id: str) -> None:
         if job_id not in self._runs and job_id not in self._unplanned and not self._store.is_over(job_id):
@@ -129,7 +129,7 @@ class Scheduler:
                 self._runs[job_id] = run = _Run(job, deque(job.waiting))
                 self._go_on(run)
 
-    # --- processing --------------------------------------------------------------------------------------------
+    # --- processing
 
     def _submit_waiting(self) -> None:
         # One more than can run, so that no worker waits while a finished task is being recorded.
@@ -254,7 +254,7 @@ class Scheduler:
             run.exporting = True
             self._helpers.submit(self._export, run)
 
-    # --- exporting ---------------------------------------------------------------------------------------------
+    # --- exporting
 
     def _export(self, run: _Run) -> None:
         """In a helper thread: write the export stage's files and end the job."""

@@ -82,6 +82,9 @@ def _shrink(image: Image.Image) -> Thumbnail:
     image.draft("RGB", (THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
     turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
     small = ImageOps.exif_transpose(image)
+    if small.mode.startswith("I"):
+        # 16 bits a pixel, of which the upper 8 are what a screen can show.
+        small = small.point(lambda value: value * (1 / 256)).convert("L")
     small.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
     data = io.BytesIO()
     _flat(small).save(data, "JPEG", quality=JPEG_QUALITY, optimize=True)

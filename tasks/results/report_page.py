@@ -129,9 +129,9 @@ def _figure(image: ContactImage) -> str:
     found = image.detail or "nothing detected"
     picture = box_overlay(image) if image.boxes else ""
     if image.data_url is not None:
-        alt = f"{safe(image.caption, _LONG_NAME)}: {safe(found)}"
+        alt = f"{safe(image.caption, _LONG_NAME)}: {safe(found, _LONG_NAME)}"
         picture = f'<img src="{safe(image.data_url, len(image.data_url))}" alt="{alt}">' + picture
-    detail = f'<span class="detail">{safe(image.detail)}</span>' if image.detail else ""
+    detail = f'<span class="detail">{safe(image.detail, _LONG_NAME)}</span>' if image.detail else ""
     return (
         f'<figure><div class="frame"><div class="picture {shape}" '
         f'style="aspect-ratio:{image.width}/{image.height}">{picture}</div></div>'
@@ -152,7 +152,7 @@ def _classes(classes: tuple[ClassCount, ...]) -> str:
     if not classes:
         return ""
     rows = "".join(
-        f'<tr><th scope="row">{safe(item.name)}</th><td class="number">{item.count:,}</td>'
+        f'<tr><th scope="row">{safe(item.name, _LONG_NAME)}</th><td class="number">{item.count:,}</td>'
         f'<td class="number">{"" if item.confidence is None else f"{item.confidence:.2f}"}</td>'
         f'<td class="wide">{share_bar(item.count, classes[0].count)}</td></tr>'
         for item in classes[:CLASSES_SHOWN]

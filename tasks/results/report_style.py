@@ -17,7 +17,8 @@ STYLE = """
 }
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; }
-body { margin: 0; background: var(--ground); color: var(--ink); font: 15px/1.55 var(--sans); }
+body { margin: 0; background: var(--ground); color: var(--ink); font: 15px/1.55 var(--sans);
+  overflow-wrap: anywhere; }
 main, header, footer { max-width: 1080px; margin: 0 auto; padding: 0 28px; }
 header { padding-top: 44px; }
 .brand { display: flex; align-items: center; gap: 10px; margin: 0 0 34px; font-size: 13px; color: var(--quiet); }
@@ -61,6 +62,7 @@ thead th { color: var(--quiet); font-size: 13px; padding-top: 0; }
 tbody th { font-weight: 500; }
 th:last-child, td:last-child { padding-right: 0; }
 .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; overflow-wrap: normal; }
+.steps tbody th { white-space: nowrap; }
 .wide { width: 44%; } .detail { color: var(--quiet); }
 .plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(230px, 1fr)); gap: 30px 36px; }
 .plots + table, table + .plots { margin-top: 34px; }
@@ -70,6 +72,7 @@ th:last-child, td:last-child { padding-right: 0; }
   font-variant-numeric: tabular-nums; }
 .sheet { display: grid; grid-template-columns: repeat(auto-fill, minmax(200px, 1fr)); gap: 22px 18px; margin: 0;
   padding: 0; list-style: none; }
+.sheet li { min-width: 0; }
 .sheet figure { margin: 0; }
 .frame { position: relative; display: grid; place-items: center; aspect-ratio: 4 / 3; overflow: hidden;
   background: #0f0e0d; border-radius: 6px; }
@@ -88,9 +91,9 @@ figcaption .detail { display: block; }
 .reason summary::-webkit-details-marker { display: none; }
 .reason summary::after { content: "+"; margin-left: auto; color: var(--quiet); font-size: 18px; line-height: 1; }
 .reason[open] summary::after { content: "\\2212"; }
-.reason .many { min-width: 2.5em; font: 400 22px/1 var(--serif); }
+.reason .many { min-width: 56px; font: 400 22px/1 var(--serif); }
 .reason .why { overflow-wrap: anywhere; }
-.reason ul { margin: 12px 0 0; padding: 0 0 0 calc(2.5em + 32px); color: var(--quiet); font: 13px/1.7 var(--mono);
+.reason ul { margin: 12px 0 0; padding: 0 0 0 70px; color: var(--quiet); font: 13px/1.7 var(--mono);
   list-style: none; overflow-wrap: anywhere; }
 .tag { white-space: nowrap; font-size: 13px; color: var(--quiet); }
 .tag::before { content: ""; display: inline-block; width: 8px; height: 8px; margin-right: 6px; border-radius: 50%;
@@ -107,10 +110,10 @@ summary:focus-visible { outline: 2px solid var(--accent); outline-offset: 3px; b
 @media (max-width: 620px) {
   main, header, footer { padding-left: 18px; padding-right: 18px; }
   header { padding-top: 24px; } .brand { margin-bottom: 24px; } section { margin-top: 42px; }
-  .figures { grid-template-columns: 1fr 1fr; }
+  .figures { grid-template-columns: repeat(2, minmax(0, 1fr)); }
   .figures div:last-child:nth-child(odd) { grid-column: 1 / -1; }
   .legend .sum { margin-left: 0; flex-basis: 100%; }
-  .sheet { grid-template-columns: 1fr 1fr; gap: 16px 12px; }
+  .sheet { grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 16px 12px; }
   .steps .wide, .classes .wide { display: none; }
   th, td { padding-right: 12px; }
   .reason summary { flex-wrap: wrap; gap: 4px 12px; } .reason ul { padding-left: 0; }

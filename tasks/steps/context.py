@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from tasks.core.errors import RunIncomplete
 from tasks.core.identity import remote_id
 from tasks.core.journal import Journal
 from tasks.core.progress import Progress
@@ -65,3 +66,16 @@ class Run:
         made = work()
         self.journal.confirm(step, "record", record=made.model_dump(mode="json"))
         return made
+
+
+def gone(run: Run, what: str) -> RunIncomplete:
+    """The error for a batch or job that this run made and that the platform does not have any more.
+
+    Args:
+        run: the run.
+        what: ``batch`` or ``job``.
+    """
+    return RunIncomplete(
+        f"{run.platform.name} has no {what} {run.remote_id} any more (data is kept for seven days): "
+        "pass --rerun LABEL to do the work afresh"
+    )

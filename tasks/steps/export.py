@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.core.errors import ServiceBusy, UrlExpired
+from tasks.core.errors import NotFound, ServiceBusy, UrlExpired
 from tasks.core.records import Exported, Finished
 from tasks.core.threads import map_bounded
 from tasks.media.manifest import read_manifest
 from tasks.results.tables import build_tables
 from tasks.roboflow_api.models import BatchPart, FileMetadata
 from tasks.roboflow_api.retrying import retry
-from tasks.steps.context import Run
+from tasks.steps.context import Run, gone
 from tasks.transfer.download import download
 from tasks.transfer.unpack import safe_name, unpack_tar
 
@@ -74,7 +74,10 @@ def _export(run: Run, finished: Finished) -> Exported:
 
 def _fetch_all(run: Run, batch: str) -> tuple[int, int, int]:
     """Fetches every file of the batch; gives files, bytes, and archive members refused."""
-    parts = run.platform.staging.parts(batch)
+    try:
+        parts = run.platform.staging.parts(batch)
+    except NotFound:
+        raise gone(run, "export batch of job") from None
     total = sum(run.platform.staging.count(batch, part.part_name) for part in parts)
     files = size = refused = 0
     for entry in map_bounded(

@@ -19,7 +19,7 @@ from tasks.core.threads import map_bounded
 from tasks.media.manifest import ManifestRow, read_manifest
 from tasks.roboflow_api.polling import poll_until
 from tasks.sources.base import SourceChanged
-from tasks.steps.context import Run
+from tasks.steps.context import Run, gone
 from tasks.transfer.shards import FileChanged, Shard, ShardLimits, plan_shards, stream_file, stream_shard
 
 STEP = "ingest"
@@ -49,12 +49,14 @@ class BatchState:
         refused: files that it would not take, as pairs of name and reason.
         indexing: shards that it is still working on.
         broken: names of the states of shards that failed as a whole.
+        exists: there is such a batch.
     """
 
     count: int
     refused: tuple[tuple[str, str], ...] = ()
     indexing: int = 0
     broken: tuple[str, ...] = ()
+    exists: bool = True
 
 
 def ingest(run: Run, files: int) -> Ingested:
@@ -203,9 +205,16 @@ def _changed(run: Run, part: str) -> dict[str, str]:
 
 def _watch(run: Run, expected: int) -> dict[str, str]:
     """Waits until ``expected`` files are in or refused; gives the refused ones with their reasons."""
+    patient = run.timing.clock() + run.platform.settle
+
+    def ended(seen: BatchState) -> bool:
+        if not seen.exists and run.timing.clock() > patient:
+            raise gone(run, "batch")
+        return seen.count + len(seen.refused) >= expected or bool(seen.broken and not seen.indexing)
+
     state = poll_until(
         lambda: _look(run, expected),
-        lambda seen: seen.count + len(seen.refused) >= expected or bool(seen.broken and not seen.indexing),
+        ended,
         deadline=DEADLINE,
         pace=run.platform.pace,
         timing=run.timing,
@@ -230,7 +239,7 @@ def _look(run: Run, expected: int | None = None) -> BatchState:
             return BatchState(count)
         shards = list(staging.shards(run.remote_id))
     except NotFound:
-        return BatchState(0)
+        return BatchState(0, exists=False)
     refused = {
         (str(file["file_name"]), str(file.get("reason", "refused")))
         for shard in shards

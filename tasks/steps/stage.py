@@ -71,7 +71,7 @@ def stage(target: Target, progress: Progress, timing: Timing) -> Staged:
     Raises:
         BadInput: there are no images, or none that can be processed.
     """
-    begun, runs = timing.clock(), target.request.runs
+    begun, started, runs = timing.clock(), timing.now(), target.request.runs
     with staging_folder(runs) as folder:
         manifest = folder / RunFolder(folder).manifest.name
         facts = write_manifest(target.source, manifest, progress)
@@ -88,7 +88,7 @@ def stage(target: Target, progress: Progress, timing: Timing) -> Staged:
             bytes=facts.bytes,
             seconds=timing.clock() - begun,
         )
-        lock = _lock(target.request, target.platform, identity, staged, timing.now())
+        lock = _lock(target.request, target.platform, identity, staged, started)
         write_text(folder / run.lock_file.name, json.dumps(lock, indent=2, ensure_ascii=False) + "\n")
         adopt(folder, run)
     return load_staged(run)
@@ -106,14 +106,14 @@ def read_lock(run: RunFolder) -> dict[str, Any]:
 
 
 def _lock(
-    request: RunRequest, platform: Platform, identity: RunIdentity, staged: Staged, now: datetime
+    request: RunRequest, platform: Platform, identity: RunIdentity, staged: Staged, started: datetime
 ) -> dict[str, Any]:
     """Everything that it takes to say what this run is and to ask for it again."""
     key = identity.key()
     return {
         "schema": "run/1",
         "key": key,
-        "created": now.isoformat(),
+        "started": started.isoformat(),
         "command": request.command(),
         "request": request.model_dump(mode="json"),
         "identity": identity.model_dump(mode="json"),

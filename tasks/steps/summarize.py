@@ -115,7 +115,7 @@ def _summary(run: Run, records: StepRecords, failures: list[Failure], begun: flo
         rejected=rejected,
         predictions=records.exported.predictions,
         bytes=records.ingested.bytes,
-        started=datetime.fromisoformat(read_lock(run.folder)["created"]),
+        started=datetime.fromisoformat(read_lock(run.folder)["started"]),
         finished=run.timing.now(),
         seconds=now - begun,
         stage_seconds=records.staged.seconds,

@@ -12,12 +12,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.core.errors import JobFailed, JobTimedOut
+from tasks.core.errors import JobFailed, JobTimedOut, NotFound
 from tasks.core.files import appearing
 from tasks.core.records import Finished
 from tasks.roboflow_api.models import JobLog, JobMetadata, JobStage, Notification, TaskStatus
 from tasks.roboflow_api.polling import poll_until
-from tasks.steps.context import Run
+from tasks.steps.context import Run, gone
 
 STEP = "wait"
 DEADLINE = 7 * 24 * 3600.0
@@ -86,7 +86,10 @@ def _wait(run: Run) -> Finished:
 
 
 def _look(run: Run) -> JobState:
-    job = run.platform.processing.job(run.remote_id)
+    try:
+        job = run.platform.processing.job(run.remote_id)
+    except NotFound:
+        raise gone(run, "job") from None
     percent = 0
     if not job.is_terminal and job.current_stage:
         percent = _percent(run, job.current_stage)

@@ -107,9 +107,7 @@ def unpack_tar(archive: Path, target_dir: Path, limits: UnpackLimits | None = No
     try:
         root.mkdir(parents=True, exist_ok=True)
         with _damage_told(archive):
-            for name, size, content in _regular_files(
-                archive, limits or UnpackLimits(), unpacked.refused.append
-            ):
+            for name, size, content in _regular_files(archive, limits or UnpackLimits(), unpacked.refused.append):
                 path = root / name
                 refusal = _place_refusal(path, root, partial)
                 if refusal is not None:

@@ -193,13 +193,13 @@ def assert_whole(house: House, outcome: Outcome) -> None:
     staged = pq.read_table(house.runs / key / "manifest.parquet", columns=["name"])["name"].to_pylist()
     once = dict.fromkeys(staged, 1)
     assert len(once) == house.images
-    results = pq.read_table(house.runs / key / "results.parquet", columns=["name"])["name"].to_pylist()
+    results = pq.read_table(house.runs / key / "results.parquet", columns=["file"])["file"].to_pylist()
     assert Counter(results) == once
     workspace = house.get("/")["workspace"]
     batch, jobs = f"dr-{key}", f"/batch-processing/v1/external/{workspace}/jobs"
     files = house.pages(f"/data-staging/v1/external/{workspace}/batches/{batch}/list", "filesMetadata")
     assert Counter(file["fileName"] for file in files) == once
-    of_batch = [job for job in house.pages(jobs, "jobs") if batch in str(job["jobDefinition"])]
+    of_batch = [job for job in house.pages(jobs, "jobs") if job["jobDefinition"]["jobInput"]["batchId"] == batch]
     assert [job["jobId"] for job in of_batch] == [batch]
 
 

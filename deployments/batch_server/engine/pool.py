@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -70,9 +71,12 @@ class EnginePool:
             for _ in self._threads:
                 self._orders.put(None)
         self._process.stop()
+        deadline = time.monotonic() + STOP_TIMEOUT
         for thread in self._threads:
-            if thread.ident is not None:
-                thread.join(STOP_TIMEOUT)
+            if thread.ident is None:  # never started: what was queued is for nobody else to refuse
+                self._serve()
+            else:
+                thread.join(max(0.0, deadline - time.monotonic()))
 
     def _serve(self) -> None:
         slot = Slot(self._process, self._image_timeout)

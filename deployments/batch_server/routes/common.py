@@ -39,8 +39,6 @@ def require_workspace(workspace: str, services: ServicesOf) -> None:
 GUARDS = [Depends(require_key), Depends(require_workspace)]
 """Key first: who has none learns nothing about workspaces."""
 
-Optional = Annotated[str | None, Query()]
-
 
 class Page:
     """Which page of a listing is wanted; the token is the sequence number of the last row seen."""

@@ -5,12 +5,14 @@ import errno
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
 from deployments.batch_server.refusals import Refusal
 from deployments.batch_server.signing import SignatureRefused
 
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+DISK_FULL = "the server's disk is full: free some space in its data folder and try again"
 
 
 class Unauthorized(Exception):
@@ -41,13 +43,19 @@ def add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        return _answer(400, f"{first['loc'][-1]}: {first['msg']}")
+        return _answer(400, f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
 
     @app.exception_handler(OSError)
     def disk_error(_: Request, error: OSError) -> JSONResponse:
         if error.errno in NO_SPACE:
-            return _answer(507, "the server's disk is full: free some space in its data folder and try again")
+            return _answer(507, DISK_FULL)
         return _answer(500, f"the server cannot use its data folder: {error.strerror}")
+
+    @app.exception_handler(OperationalError)
+    def database_error(_: Request, error: OperationalError) -> JSONResponse:
+        if "disk is full" in str(error.orig):
+            return _answer(507, DISK_FULL)
+        return _answer(503, f"the server's database does not answer ({error.orig}): try again")
 
     @app.exception_handler(Exception)
     def failed(_: Request, error: Exception) -> JSONResponse:

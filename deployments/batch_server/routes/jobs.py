@@ -136,7 +136,7 @@ def _log(row: LogRow) -> JobLog:
         created_at=moment(row.created_at),
         processing_stage_id=row.stage_id,
         task_id=row.task_id,
-        severity=row.severity,  # type: ignore[arg-type]
+        severity=row.severity,
         reporting_module=row.module,
         log_type=row.log_type,
         payload=row.payload,

@@ -231,7 +231,7 @@ class ExecutionStore:
             self._end_stage(session, job, EXPORT, "exported")
             processed, failed = _totals(session, job_id)
             summary = f"{processed} images processed, {failed} failed"
-            end_job(session, job_id, SUCCESS, summary, now)
+            end_job(session, job_id, SUCCESS, summary, self._clock())
 
     def fail(self, job_id: str, reason: str) -> None:
         """Write that the job failed, and why."""

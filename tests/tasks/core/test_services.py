@@ -55,9 +55,7 @@ def serve(port: int) -> list[str]:
 
 def make_service(folder: Path, command: Callable[[int], Sequence[str]] = serve, **options) -> ManagedService:
     limits = Limits(**{"linger": 0.0, "start_timeout": 20.0, "max_deaths": 3} | options)
-    return ManagedService(
-        "demo", command, env=os.environ, state_dir=folder, health_path="/health", limits=limits
-    )
+    return ManagedService("demo", command, env=os.environ, state_dir=folder, health_path="/health", limits=limits)
 
 
 def pid_at(url: str) -> int:
@@ -193,9 +191,7 @@ def test_service_that_keeps_dying_is_given_up(service: ManagedService) -> None:
         killed = {pid_at(url)}
         os.kill(min(killed), signal.SIGKILL)
         while record_of(service).status != "failed":
-            pid = wait_for(
-                lambda: record_of(service).status == "failed" or record_of(service).pid, "a restart"
-            )
+            pid = wait_for(lambda: record_of(service).status == "failed" or record_of(service).pid, "a restart")
             if pid not in killed and pid is not True:
                 killed.add(pid)
                 os.kill(pid, signal.SIGKILL)

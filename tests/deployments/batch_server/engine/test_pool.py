@@ -27,17 +27,29 @@ pytestmark = pytest.mark.engine
 SERVER = """
 import sys
 from pathlib import Path
+from threading import Semaphore
+from deployments.batch_server.engine.interface import Chunk, ImageSlice
 from deployments.batch_server.engine.pool import EnginePool
-pool = EnginePool(Path(sys.argv[1]), 2, Path(sys.argv[2]))
+from tests.deployments.batch_server.engine.conftest import jpeg, misbehaving
+python, folder, moment = sys.argv[1:]
+pool = EnginePool(Path(python), 2, Path(folder, "engine.log"))
 pool.start()
-if sys.argv[3] == "ready":
-    for slot in range(2):
-        pool._orders.put(None)
-    for thread in pool._threads:
-        thread.join()
+busy = Semaphore(0)
+for name in ("one", "two") if moment == "working" else ():
+    output_dir, images = Path(folder, name), []
+    output_dir.mkdir()
+    for width in (50, 17):
+        path = output_dir / f"{width}.jpg"
+        path.write_bytes(jpeg(width))
+        images.append(ImageSlice(path.name, path, 0, path.stat().st_size))
+    chunk = Chunk(name, tuple(images), misbehaving(), {}, None, False, None, output_dir)
+    pool.submit(chunk, lambda done: busy.release())
+for _ in range(2 if moment == "working" else 0):
+    busy.acquire()
 print("up", flush=True)
 sys.stdin.read()
 """
+"""A server that is importing the engine, or has two workers hanging on an image."""
 
 
 def names_in(chunk: Chunk, file: str) -> list[str]:
@@ -151,14 +163,21 @@ def test_a_hung_image_fails_and_stopping_takes_less_than_two_seconds(tmp_path, m
     pool.stop()
 
 
-@pytest.mark.parametrize("moment", ["importing", "ready"])
+def test_chunks_of_a_pool_that_never_started_are_refused_when_it_stops(tmp_path, make_chunk):
+    pool = EnginePool(ENGINE_PYTHON, 2, tmp_path / "engine.log")
+    future = pool.submit(make_chunk([("a", jpeg())], workflow("minimal")), lambda done: None)
+    pool.stop()
+    with pytest.raises(EngineFailure, match="the engine was stopped"):
+        future.result(1)
+
+
+@pytest.mark.parametrize("moment", ["importing", "working"])
 def test_nothing_outlives_a_killed_server(tmp_path, moment):
-    command = [sys.executable, "-c", SERVER, ENGINE_PYTHON, tmp_path / "engine.log", moment]
+    command = [sys.executable, "-c", SERVER, ENGINE_PYTHON, tmp_path, moment]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
-        assert server.stdout is not None
-        assert server.stdout.readline() == b"up\n"
+        assert server.stdout is not None and server.stdout.readline() == b"up\n"
         parent, workers = engine_processes(server.pid)
-        assert len(workers) == (2 if moment == "ready" else 0)
+        assert len(workers) == (2 if moment == "working" else 0)
         server.kill()
         assert all(ends_within(pid, 3) for pid in (parent, *workers))
 

@@ -1,0 +1,145 @@
+"""``make bench``: what the pipeline costs, measured side by side with the engine's own directory command.
+
+Two questions, each answered by whole commands in processes of their own:
+
+- *throughput*: images a second of ``darkroom run`` on photographs of about 40 kB, everything included but the set-up
+  (servers are started within the time), against ``inference workflows process-images-directory`` on the same
+  photographs with the same workflow and the same outputs kept. The two take turns, so that a noisy machine disturbs both.
+- *memory*: peak resident memory of the flow's process at few and at many small images.
+
+Nothing here asserts: the table is to be read, and goes into the README as it was measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+ENGINE = ROOT / ".venv-engine" / "bin"
+DARKROOM = ROOT / ".venv" / "bin" / "darkroom"
+WORKFLOW = ROOT / "deployments" / "batch_server" / "workflows" / "photo-audit.json"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one command took: wall seconds, and peak resident memory of its own process in MB."""
+
+    seconds: float
+    peak_mb: float
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the asked-for measurements and prints them as markdown."""
+    options = _options(arguments)
+    with tempfile.TemporaryDirectory(prefix="darkroom-bench-") as name:
+        work = Path(name)
+        if "throughput" in options.what:
+            _throughput(work, options.images, options.rounds)
+        if "memory" in options.what:
+            _memory(work, options.few, options.many)
+    return 0
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make bench BENCH=...", description=__doc__)
+    parser.add_argument("what", nargs="*", default=["throughput", "memory"], help="throughput, memory (default: both)")
+    parser.add_argument("--images", type=int, default=500, help="photographs of 40 kB for throughput")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each command")
+    parser.add_argument("--few", type=int, default=500, help="small images, the lower number")
+    parser.add_argument("--many", type=int, default=10_000, help="small images, the higher number")
+    return parser.parse_args(arguments)
+
+
+def _throughput(work: Path, images: int, rounds: int) -> None:
+    photographs = _photographs(work / "photographs", images, size_kb=40)
+    ours, theirs = [], []
+    for turn in range(rounds):
+        theirs.append(_run_engine(photographs, work / f"engine-{turn}"))
+        ours.append(_run_pipeline(photographs, "photo-audit", work / f"darkroom-{turn}"))
+        times = f"engine {theirs[-1].seconds:.1f} s, darkroom {ours[-1].seconds:.1f} s"
+        print(f"round {turn + 1}: {times}", file=sys.stderr)
+    what = f"{images} photographs of 40 kB, photo-audit, {os.cpu_count()} cores"
+    print(f"\n| {what} | seconds (median of {rounds}) | images/s |")
+    print("|---|---|---|")
+    middle = {name: statistics.median(cost.seconds for cost in costs) for name, costs in _named(theirs, ours)}
+    for name, seconds in middle.items():
+        print(f"| {name} | {seconds:.1f} | {images / seconds:.1f} |")
+    ratios = [engine.seconds / own.seconds for engine, own in zip(theirs, ours, strict=True)]
+    print(f"| ratio | {statistics.median(ratios):.2f} (from {min(ratios):.2f} to {max(ratios):.2f}) | |")
+
+
+def _named(theirs: list[Cost], ours: list[Cost]) -> list[tuple[str, list[Cost]]]:
+    return [("`inference workflows process-images-directory`", theirs), ("`darkroom run`", ours)]
+
+
+def _memory(work: Path, few: int, many: int) -> None:
+    costs = []
+    for count in (few, many):
+        images = _small_images(work / f"small-{count}", count)
+        costs.append(_run_pipeline(images, "minimal", work / f"darkroom-{count}"))
+        print(f"{count} images: {costs[-1].seconds:.1f} s, {costs[-1].peak_mb:.0f} MB", file=sys.stderr)
+    print("\n| small images, minimal workflow | seconds | peak memory of the flow's process |")
+    print("|---|---|---|")
+    for count, cost in zip((few, many), costs, strict=True):
+        print(f"| {count} | {cost.seconds:.1f} | {cost.peak_mb:.0f} MB |")
+    print(f"| growth | | {costs[1].peak_mb - costs[0].peak_mb:.0f} MB |")
+
+
+def _photographs(folder: Path, count: int, size_kb: int) -> Path:
+    samples = [str(ENGINE / "python"), str(ROOT / "deployments" / "samples.py"), str(folder)]
+    _run([*samples, "--count", str(count), "--size-kb", str(size_kb)])
+    return folder
+
+
+def _small_images(folder: Path, count: int) -> Path:
+    from PIL import Image
+
+    folder.mkdir()
+    for number in range(count):
+        colour = (number % 251, number // 251 % 251, 128)
+        Image.new("RGB", (64, 48), colour).save(folder / f"{number:06d}.jpg")
+    return folder
+
+
+def _run_pipeline(images: Path, workflow: str, folder: Path) -> Cost:
+    """The pipeline as a user without a Prefect server or a cloud account has it, on a machine that was set up."""
+    home = folder / "home"
+    _run([sys.executable, "-m", "flows.prefect_server", "prepare", str(home)])  # part of `make setup`
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "ROBOFLOW_"))}
+    environment |= {"DARKROOM_HOME": str(home), "DARKROOM_ENGINE_PYTHON": str(ENGINE / "python")}
+    command = [str(DARKROOM), "run", str(images), "--workflow", workflow, "--runs", str(folder / "runs")]
+    return _run(command, environment)
+
+
+def _run_engine(images: Path, output: Path) -> Cost:
+    command = [str(ENGINE / "inference"), "workflows", "process-images-directory", "--input_directory", str(images)]
+    command += ["--output_dir", str(output), "--processing_target", "inference_package"]
+    return _run([*command, "--workflow_spec", str(WORKFLOW)], os.environ | {"TELEMETRY_OPT_OUT": "True"})
+
+
+def _run(command: list[str], environment: dict[str, str] | None = None) -> Cost:
+    """Runs a command to its end; its output is shown when it fails."""
+    with tempfile.TemporaryFile() as output:
+        begun = time.monotonic()
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.monotonic() - begun
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            output.seek(0)
+            sys.stderr.write(output.read().decode(errors="replace"))
+            raise SystemExit(f"{command[0]} ended with status {process.returncode}")
+    return Cost(seconds, usage.ru_maxrss / 1024)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""The official command line, unmodified, against a real server with the real engine."""
+
+import io
+import json
+import os
+import struct
+import subprocess
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.deployments.batch_server.running import KEY, ROOT, ProcessServer, process_server
+
+ENGINE = ROOT / ".venv-engine" / "bin" / "python"
+CLIENT = Path(os.environ.get("DARKROOM_OFFICIAL_CLIENT") or ROOT / ".venv-contract" / "bin" / "inference")
+
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.official_client,
+    pytest.mark.skipif(not CLIENT.exists(), reason=f"the official client is not installed: make contract"),
+    pytest.mark.skipif(not ENGINE.exists(), reason="the engine's environment is not installed: make setup"),
+]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessServer]:
+    with process_server(tmp_path_factory.mktemp("server")) as running:
+        yield running
+        assert running.terminate() == ""
+
+
+def small_png(shade: int) -> bytes:
+    """A PNG of 8 by 8 pixels in one colour."""
+    pixels = b"".join(b"\0" + bytes([shade, shade, shade]) * 8 for _ in range(8))
+
+    def piece(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", 8, 8, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + piece(b"IHDR", header) + piece(b"IDAT", zlib.compress(pixels)) + piece(b"IEND", b"")
+
+
+def call(server: ProcessServer, *arguments: str) -> str:
+    environment = {
+        **os.environ,
+        "API_BASE_URL": server.client.url,
+        "ROBOFLOW_API_KEY": KEY,
+        "COLUMNS": "200",
+    }
+    ended = subprocess.run(
+        [str(CLIENT), "rf-cloud", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
+
+
+@pytest.mark.parametrize(("images", "batch_type"), [(5, "simple-batch"), (600, "sharded-batch")])
+def test_official_client_stages_processes_and_exports(
+    server: ProcessServer, tmp_path: Path, images: int, batch_type: str
+) -> None:
+    batch, job = f"batch-{images}", f"job-{images}"
+    names = [f"image {number:03d} é.png" for number in range(images)]
+    (tmp_path / "images").mkdir()
+    for number, name in enumerate(names):
+        (tmp_path / "images" / name).write_bytes(small_png(255 if number % 2 else 0))
+
+    folder = str(tmp_path / "images")
+    call(server, "data-staging", "create-batch-of-images", "--batch-id", batch, "--images-dir", folder)
+    details = call(server, "data-staging", "show-batch-details", "--batch-id", batch)
+    assert batch_type in details
+
+    start = ("process-images-with-workflow", "--batch-id", batch, "--workflow-id", "minimal", "--job-id", job)
+    assert job in call(server, "batch-processing", *start)
+    assert not server.client.finished(job)["error"]
+    assert "All Good" in call(server, "batch-processing", "show-job-details", "--job-id", job)
+    assert str(images) in call(server, "data-staging", "show-batch-details", "--batch-id", batch)
+
+    target = tmp_path / "export"
+    export = f"{job}-export"
+    assert "results-archives" in call(server, "data-staging", "show-batch-details", "--batch-id", export)
+    call(server, "data-staging", "export-batch", "--batch-id", export, "--target-dir", str(target))
+    lines = [
+        json.loads(line)
+        for path in sorted((target / "aggregated-results").glob("*.jsonl"))
+        for line in io.StringIO(path.read_text())
+    ]
+    assert sorted(line["image"] for line in lines) == names
+    assert {line["matching_pixels"] for line in lines} == {0, 64}
+    single = {path.parent.name: json.loads(path.read_text()) for path in target.glob("results-archives/*/results.json")}
+    assert single == {line["image"]: line for line in lines}

@@ -1,0 +1,138 @@
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.deployments.batch_server.running import KEY, ROOT, ServerClient, archive, job_body, process_server
+from tests.waiting import wait_for
+
+NO_ENGINE = ("--engine", "missing/python")
+
+
+def start_and_fail(*arguments: str) -> str:
+    command = [sys.executable, "-m", "deployments.batch_server", *arguments]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20, check=False)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    return ended.stderr
+
+
+def test_server_is_ready_soon_says_so_and_warns_once_without_an_engine(tmp_path: Path) -> None:
+    started = time.monotonic()
+    with process_server(tmp_path / "data", *NO_ENGINE) as server:
+        assert time.monotonic() - started < 10
+        assert server.ready == (
+            f"batch server ready on {server.client.url} (workspace local, data {tmp_path / 'data'})\n"
+        )
+        server.client.upload("b", "a.jpg", b"one")
+        server.client.jobs("POST", "/j", json=job_body("b"))
+        found = server.client.finished("j")
+        assert found["error"]
+        assert "missing/python is missing" in found["lastNotification"]
+        (warning,) = server.terminate().splitlines()
+    assert server.process.returncode == 0
+    assert "missing/python is missing" in warning
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_stops_at_once_and_quietly_though_an_upload_is_under_way(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    with process_server(tmp_path / "data", *NO_ENGINE) as server:
+        url = urlsplit(server.client.allocate("b"))
+        head = f"PUT {url.path}?{url.query} HTTP/1.1\r\nHost: x\r\nContent-Length: 3000000\r\n\r\n"
+        with socket.create_connection((url.hostname, url.port)) as connection:
+            connection.sendall(head.encode() + bytes(2_000_000))
+            wait_for(lambda: list((tmp_path / "data/blobs").glob("*/*")), "the first bytes")
+            stopped = time.monotonic()
+            server.process.send_signal(number)
+            errors = server.process.communicate(timeout=10)[1]
+        assert time.monotonic() - stopped < 2
+    assert server.process.returncode == 0
+    assert "Traceback" not in errors
+    assert not list((tmp_path / "data/blobs").glob("*/*"))
+
+
+def test_port_in_use_is_said(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        errors = start_and_fail("--port", port, "--data", str(tmp_path))
+    assert errors == f"error: port {port} is in use: choose another with --port (0: any)\n"
+
+
+def test_host_of_another_machine_is_said(tmp_path: Path) -> None:
+    errors = start_and_fail("--host", "203.0.113.1", "--port", "0", "--data", str(tmp_path))
+    assert "change --host or --port" in errors
+    assert len(errors.splitlines()) == 1
+
+
+def test_data_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    errors = start_and_fail("--port", "0", "--data", str(tmp_path / "file" / "data"))
+    assert "choose another with --data" in errors
+    assert len(errors.splitlines()) == 1
+
+
+def test_data_folder_of_another_server_is_said(tmp_path: Path) -> None:
+    with process_server(tmp_path, *NO_ENGINE) as server:
+        errors = start_and_fail("--port", "0", "--data", str(tmp_path))
+        assert f"process {server.process.pid}" in errors
+        assert len(errors.splitlines()) == 1
+        assert server.client.http.get("/").status_code == 200
+
+
+def test_database_that_is_damaged_is_said(tmp_path: Path) -> None:
+    (tmp_path / "server.sqlite3").write_text("no database, and long enough not to be taken for an empty one")
+    errors = start_and_fail("--port", "0", "--data", str(tmp_path), *NO_ENGINE)
+    assert "the database in" in errors.splitlines()[-1]
+    assert "Traceback" not in errors
+
+
+def test_key_is_made_up_and_kept_for_the_owner_alone(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "ROBOFLOW_API_KEY"}
+    command = [sys.executable, "-m", "deployments.batch_server", "--port", "0", "--data", str(tmp_path), *NO_ENGINE]
+    keys = []
+    for _ in range(2):
+        with subprocess.Popen(
+            command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process:
+            assert process.stdout is not None
+            client = ServerClient(process.stdout.readline().split()[4])
+            key_file = tmp_path / "api-key"
+            assert key_file.stat().st_mode & 0o777 == 0o600
+            keys.append(key_file.read_text().strip())
+            answer = client.bare.get(client.url, params={"api_key": keys[-1]})
+            assert answer.json() == {"workspace": "local"}
+            client.http.close()
+            client.bare.close()
+            process.terminate()
+            _, errors = process.communicate()
+            assert keys[-1] not in errors
+    assert keys[0] == keys[1]
+    assert len(keys[0]) >= 32
+
+
+def test_server_killed_while_archives_arrive_has_those_it_confirmed_and_no_rest(tmp_path: Path) -> None:
+    with process_server(tmp_path, *NO_ENGINE) as first:
+        confirmed = first.client.allocate("b")
+        assert first.client.put(confirmed, archive({"a.jpg": b"one"})).status_code == 200
+        url = urlsplit(first.client.allocate("b"))
+        head = f"PUT {url.path}?{url.query} HTTP/1.1\r\nHost: x\r\nContent-Length: 3000000\r\n\r\n"
+        with socket.create_connection((url.hostname, url.port)) as connection:
+            connection.sendall(head.encode() + bytes(2_000_000))
+            wait_for(lambda: len(list((tmp_path / "blobs").glob("*/*"))) == 2, "the first bytes")
+            first.kill()
+    with process_server(tmp_path, *NO_ENGINE) as second:
+        assert len(list((tmp_path / "blobs").glob("*/*"))) == 1
+        assert len(second.client.shards("b")) == second.client.count("b") == 1
+        again = url.geturl().replace(first.client.url, second.client.url)
+        assert second.client.put(again, archive({"b.jpg": b"two"})).status_code == 200
+        second.client.shards("b")
+        assert second.client.count("b") == 2
+        errors = second.terminate()
+    assert KEY not in errors

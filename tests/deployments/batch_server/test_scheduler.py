@@ -1,0 +1,110 @@
+from pathlib import Path
+
+import pytest
+
+from deployments.batch_server.engine.interface import EngineFailure
+from deployments.batch_server.unavailable import UnavailableEngine
+from tests.deployments.batch_server.running import ServerClient, job_body, process_server, settings_for, thread_server
+from tests.deployments.batch_server.small_engine import SmallEngine
+from tests.waiting import wait_for
+
+HELD = "tests.deployments.batch_server.held_server"
+IMAGES = {f"{number:02d}.jpg": str(number).encode() for number in range(22)}
+
+
+def exported_names(server: ServerClient, job: str) -> list[str]:
+    files = server.files(f"{job}-export", "aggregated-results")
+    return [line.split('"')[3] for content in files.values() for line in content.decode().splitlines()]
+
+
+def test_engine_failure_is_tried_once_more(tmp_path: Path) -> None:
+    engine = SmallEngine()
+    engine.failures = [EngineFailure("died"), OSError("odd")]
+    with thread_server(settings_for(tmp_path / "data", chunk_limit=4), engine) as server:
+        server.fill("b", IMAGES)
+        server.jobs("POST", "/j", json=job_body("b"))
+        assert not server.finished("j")["error"]
+        assert sorted(exported_names(server, "j")) == list(IMAGES)
+
+
+def test_engine_that_stays_away_fails_the_job_with_its_reason(tmp_path: Path) -> None:
+    engine = UnavailableEngine("the engine's Python is missing")
+    with thread_server(settings_for(tmp_path / "data", chunk_limit=4), engine) as server:
+        server.fill("b", IMAGES)
+        server.jobs("POST", "/j", json=job_body("b"))
+        found = server.finished("j")
+    assert found["error"]
+    assert "the engine's Python is missing" in found["lastNotification"]
+
+
+def test_task_under_way_tells_its_progress_and_abort_ends_the_job(tmp_path: Path) -> None:
+    engine = SmallEngine(hold_after=1)
+    with thread_server(settings_for(tmp_path / "data", chunk_limit=4), engine) as server:
+        server.fill("b", IMAGES)
+        server.jobs("POST", "/j", json=job_body("b"))
+        wait_for(engine.holding.is_set, "the engine to hold")
+        wait_for(lambda: "success" in server.jobs("GET", "/j/stages/processing/tasks").text, "the first task")
+        done, running, *_, waiting = server.jobs("GET", "/j/stages/processing/tasks").json()["tasks"]
+        assert (done["statusType"], done["progress"]) == ("success", 1.0)
+        assert (running["statusType"], running["progress"]) == ("info", pytest.approx(1 / 3))
+        assert (waiting["statusType"], waiting.get("progress")) == ("info", None)
+        assert server.jobs("POST", "/j/abort").status_code == 200
+        found = server.jobs("GET", "/j").json()["job"]
+        assert (found["isTerminal"], found["error"]) == (True, True)
+        engine.released.set()
+        server.jobs("POST", "/after", json=job_body("b"))
+        assert not server.finished("after")["error"]
+        assert server.count("j-processing") == 1
+        assert server.jobs("GET", "/j").json()["job"] == found
+
+
+def test_small_job_does_not_wait_for_a_large_one(tmp_path: Path) -> None:
+    engine = SmallEngine(hold_after=2)
+    with thread_server(settings_for(tmp_path / "data", chunk_limit=2), engine) as server:
+        server.fill("large", {f"{number}.jpg": b"x" for number in range(200)})
+        server.fill("small", {"a.jpg": b"x"})
+        server.jobs("POST", "/large", json=job_body("large"))
+        wait_for(engine.holding.is_set, "the engine to hold")
+        server.jobs("POST", "/small", json=job_body("small"))
+        engine.released.set()
+        assert not server.finished("small")["error"]
+        server.finished("large")
+    position = engine.begun.index("small/chunk-00000")
+    assert position < 10
+
+
+def test_server_killed_mid_job_is_succeeded_without_running_anything_twice(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    with process_server(data, "--hold-after", "3", module=HELD) as first:
+        first.client.fill("b", IMAGES)
+        first.client.jobs("POST", "/j", json=job_body("b", specification={"persistImagesOutputs": True}))
+        wait_for(lambda: first.client.count("j-processing") == 6, "three tasks")
+        first.kill()
+    (data / "jobs/j/.chunk-00003.part/rest").parent.mkdir(exist_ok=True)
+    (data / "jobs/j/.chunk-00003.part/rest").write_text("of an attempt")
+    with process_server(data, module=HELD) as second:
+        assert not second.client.finished("j")["error"]
+        assert exported_names(second.client, "j") == list(IMAGES)
+        assert second.terminate() == ""
+    begun = (data / "begun.log").read_text().split()
+    assert sorted(begun) == [f"j/chunk-{number:05d}" for number in range(8)]
+
+
+def test_server_killed_between_a_task_and_its_record_finds_the_task(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    with process_server(data, "--hold-after", "1", module=HELD) as first:
+        first.client.fill("b", IMAGES)
+        first.client.jobs("POST", "/j", json=job_body("b"))
+        wait_for(lambda: first.client.count("j-processing") == 1, "one task")
+        first.kill()
+    folder = data / "jobs/j/chunk-00001"
+    folder.mkdir()
+    names = list(IMAGES)[3:6]
+    (folder / "results.jsonl").write_text("".join(f'{{"image": "{name}"}}\n' for name in names))
+    (folder / "failures.jsonl").write_text("")
+    with process_server(data, module=HELD) as second:
+        assert not second.client.finished("j")["error"]
+        assert exported_names(second.client, "j") == list(IMAGES)
+    assert "j/chunk-00001" not in (data / "begun.log").read_text()
