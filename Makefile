@@ -53,12 +53,16 @@ bench: setup ## Measure throughput and memory side by side with the engine's own
 .PHONY: lock
 lock: $(UV) ## Resolve the locks anew
 	@$(UV) pip compile $(LOCK_OPTIONS) --extra dev pyproject.toml -o requirements.lock
-	@printf 'inference-cpu==0.59.1\nsupervision==0.27.0.post2\n' | $(UV) pip compile $(LOCK_OPTIONS) - -o engine.lock
+	@printf '%s\n' inference-cpu==0.59.1 supervision==0.27.0.post2 opencv-contrib-python-headless==4.10.0.84 \
+		| $(UV) pip compile $(LOCK_OPTIONS) --override <(printf '%s\n' $(WITHOUT_SCREEN)) - -o engine.lock
 	@printf 'inference-cli==1.8.3\n' | $(UV) pip compile $(LOCK_OPTIONS) --exclude-newer 2026-11-15 - -o contract.lock
 	@printf 'uv\n' | $(UV) pip compile $(LOCK_OPTIONS) - -o tools.lock
 
 # Later releases do not work together; see README, "Locks".
 LOCK_OPTIONS := --quiet --exclude-newer 2026-09-15 --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
+
+# The engine asks for OpenCV with windows, which needs X11 and OpenGL libraries of the system; the headless one needs none.
+WITHOUT_SCREEN := 'opencv-python; python_version < "3"' 'opencv-contrib-python; python_version < "3"'
 
 .PHONY: clean
 clean: ## Remove the environments and everything under .darkroom; runs stay
@@ -74,7 +78,7 @@ $(UV): tools.lock
 .venv/ready: requirements.lock pyproject.toml $(UV)
 	@echo "setting up the pipeline's environment"
 	@test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) .venv
-	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	@$(UV) pip sync --quiet --python $(BIN)/python --compile-bytecode --require-hashes requirements.lock
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -m flows.prefect_server prepare .darkroom
 	@touch $@

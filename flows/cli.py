@@ -12,10 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from flows.prefect_server import managed_prefect_api
-from flows.terminal import print_runs, print_summary, watched_run
+from flows.terminal import print_runs, print_summary, watched_run, wide_console
 from tasks.core.errors import DarkroomError, local_fault
 from tasks.core.records import RunSummary
 from tasks.core.redaction import redact
@@ -66,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
             summary = _run_flow(request, settings)
         else:
             print(f"run {summary.key} finished before: nothing to do (--rerun LABEL does it afresh)", file=sys.stderr)
-    print_summary(summary, Console())
+    print_summary(summary, wide_console())
     return 0
 
 
@@ -96,7 +94,7 @@ def server(options: argparse.Namespace) -> int:
 def runs(options: argparse.Namespace) -> int:
     """``darkroom runs``: every run below the runs folder."""
     folders = list_runs(options.runs or load_settings().runs)
-    print_runs([(folder.key, folder.finished()) for folder in folders], Console())
+    print_runs([(folder.key, folder.finished()) for folder in folders], wide_console())
     return 0
 
 
@@ -105,7 +103,7 @@ def show(options: argparse.Namespace) -> int:
     folder = find_run(options.runs or load_settings().runs, options.run)
     summary = folder.finished()
     if summary is not None:
-        print_summary(summary, Console())
+        print_summary(summary, wide_console())
         return 0
     print(f"run {folder.key}: not finished; go on with: {read_lock(folder)['command']}")
     return 0

@@ -16,6 +16,7 @@ from tasks.core.progress import reporting_to
 from tasks.core.records import RunSummary
 
 STEPS = ("stage", "ingest", "launch", "wait", "export", "summarize")
+WIDE = 1000
 _CHATTER = ("Beginning flow run", "Finished in state", "View at ", "Created task run", "Executing ")
 
 
@@ -83,6 +84,11 @@ def watched_run() -> Iterator[None]:
 def _bars() -> Progress:
     columns = (TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     return Progress(*columns, console=Console(stderr=True))
+
+
+def wide_console() -> Console:
+    """Standard output; as wide as the lines are where no person looks."""
+    return Console() if sys.stdout.isatty() else Console(width=WIDE)
 
 
 def print_summary(summary: RunSummary, console: Console) -> None:

@@ -4,6 +4,7 @@ A file is written under a name of its own and counts only once a database row na
 moment leaves at most a file that no row names, and :meth:`BlobFolder.sweep` removes those at the next start.
 """
 
+import errno
 import hashlib
 import os
 from collections.abc import AsyncIterator, Iterable
@@ -14,6 +15,8 @@ from uuid import uuid4
 from anyio import to_thread
 
 BUFFER = 1 << 20
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+"""Error numbers that mean a full disk."""
 
 
 @dataclass(frozen=True)

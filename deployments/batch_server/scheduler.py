@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Thread
 
+from deployments.batch_server.blobs import NO_SPACE
 from deployments.batch_server.chunks import ChunkFolder
 from deployments.batch_server.engine.interface import (
     Chunk,
@@ -119,15 +120,28 @@ class Scheduler:
 
     def _plan_waiting(self) -> None:
         for job_id in list(self._unplanned):
+            try:
+                settled = self._plan(job_id)
+            except Exception as error:
+                LOG.exception("planning job %s failed", job_id)
+                self._store.fail(job_id, f"the job could not be planned: {reason_of(error)}")
+                settled = True
+            if settled:
+                self._unplanned.remove(job_id)
+
+    def _plan(self, job_id: str) -> bool:
+        """Begin a job; gives whether it needs no further look."""
+        if self._store.is_over(job_id):
+            return True
+        job = self._store.load(job_id)
+        if not job.planned:
+            if not self._store.plan(job_id, self._settings.chunk_limit, self._engine.workers):
+                return False
             job = self._store.load(job_id)
-            if not job.planned:
-                if not self._store.plan(job_id, self._settings.chunk_limit, self._engine.workers):
-                    continue
-                job = self._store.load(job_id)
-            self._unplanned.remove(job_id)
-            if not self._store.is_over(job_id):
-                self._runs[job_id] = run = _Run(job, deque(job.waiting))
-                self._go_on(run)
+        if not self._store.is_over(job_id):
+            self._runs[job_id] = run = _Run(job, deque(job.waiting))
+            self._go_on(run)
+        return True
 
     # --- processing
 
@@ -150,9 +164,8 @@ class Scheduler:
                 self._helpers.submit(self._record, run, task_id, 0.0)
             else:
                 self._feed(run, task_id)
-        except Exception as error:
-            LOG.exception("submitting %s of job %s failed", task_id, run.job.job_id)
-            reason = f"{type(error).__name__}: {error}"
+        except Exception as error:  # noqa: BLE001 - whatever it is, the job must not wait for ever
+            reason = reason_of(error)
             self._events.put(lambda: self._try_again(run, task_id, reason))
 
     def _feed(self, run: _Run, task_id: str) -> None:
@@ -194,12 +207,8 @@ class Scheduler:
         except WorkflowInvalid as error:
             reason = f"the workflow cannot be run: {error}"
             self._events.put(lambda: self._give_up(run, task_id, reason))
-        except EngineFailure as error:
-            reason = str(error)
-            self._events.put(lambda: self._try_again(run, task_id, reason))
-        except Exception as error:
-            LOG.exception("recording %s of job %s failed", task_id, run.job.job_id)
-            reason = f"{type(error).__name__}: {error}"
+        except Exception as error:  # noqa: BLE001 - whatever it is, the job must not wait for ever
+            reason = reason_of(error)
             self._events.put(lambda: self._try_again(run, task_id, reason))
         else:
             self._record(run, task_id, result.seconds)
@@ -209,9 +218,8 @@ class Scheduler:
         try:
             record = self._folder(run, task_id).record(seconds)
             self._store.record_task(run.job.job_id, task_id, record, _over_limit(run.job, record))
-        except Exception as error:
-            LOG.exception("recording %s of job %s failed", task_id, run.job.job_id)
-            reason = f"{type(error).__name__}: {error}"
+        except Exception as error:  # noqa: BLE001 - whatever it is, the job must not wait for ever
+            reason = reason_of(error)
             self._events.put(lambda: self._try_again(run, task_id, reason))
         else:
             self._events.put(lambda: self._settle(run, task_id))
@@ -281,11 +289,8 @@ class Scheduler:
             self._store.finish(job_id, files)
         except _Stopped:
             return
-        except OSError as error:
-            self._store.fail(job_id, f"the export failed: {error}")
-        except Exception as error:
-            LOG.exception("the export of job %s failed", job_id)
-            self._store.fail(job_id, f"the export failed: {type(error).__name__}: {error}")
+        except Exception as error:  # noqa: BLE001 - whatever it is, the job must not wait for ever
+            self._store.fail(job_id, f"the export failed: {reason_of(error)}")
         finally:
             self._events.put(lambda: self._forget(run))
 
@@ -295,6 +300,18 @@ class Scheduler:
 
     def _folder(self, run: _Run, task_id: str) -> ChunkFolder:
         return ChunkFolder(self._settings.data, self._settings.jobs / run.job.job_id, task_id)
+
+
+def reason_of(error: Exception) -> str:
+    """An error as one line for the job's owner; what nobody foresaw goes into the server's log in full."""
+    if isinstance(error, EngineFailure):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror is not None:
+        if error.errno in NO_SPACE:
+            return "the server's disk is full: free some space in its data folder and start another job"
+        return f"the server cannot use its data folder: {error.strerror}"
+    LOG.error("unexpected error in a job", exc_info=error)
+    return f"unexpected error, see the server's log: {type(error).__name__}: {error}"
 
 
 def _over_limit(job: RunningJob, record: TaskRecord) -> str | None:

@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tasks.core.files import sync_folder
+
 Entry = dict[str, Any]
 
 
@@ -30,6 +32,7 @@ class Journal:
         self._intended: dict[tuple[str, str], Entry] = {}
         self._confirmed: dict[tuple[str, str], Entry] = {}
         self._file = path.open("ab+")
+        sync_folder(path.parent)
         self._recover()
 
     def __enter__(self) -> Self:

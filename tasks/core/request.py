@@ -45,10 +45,7 @@ def parse_parameter(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
         raise ValueError(f"{text!r} is not NAME=VALUE")
-    try:
-        return name.strip(), json.loads(value)
-    except ValueError:
-        return name.strip(), value
+    return name.strip(), json.loads(value) if _is_json(value) else value
 
 
 def _parameter_text(value: Any) -> str:
@@ -57,7 +54,7 @@ def _parameter_text(value: Any) -> str:
 
 def _is_json(text: str) -> bool:
     try:
-        json.loads(text)
-    except ValueError:
+        json.dumps(json.loads(text), allow_nan=False)  # Python reads NaN and 1e999, JSON has neither
+    except (ValueError, RecursionError):
         return False
     return True

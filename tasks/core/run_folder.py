@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from tasks.core.identity import KEY_DIGITS
 from tasks.core.records import RunSummary
 
 STAGING = ".staging"
+_KEY = re.compile(rf"[0-9a-f]{{{KEY_DIGITS}}}")
 SUMMARY_SCHEMA = pa.schema(
     [
         ("key", pa.string()),
@@ -36,8 +38,8 @@ SUMMARY_SCHEMA = pa.schema(
         ("rejected", pa.int64()),
         ("predictions", pa.int64()),
         ("bytes", pa.int64()),
-        ("started", pa.timestamp("ms", tz="UTC")),
-        ("finished", pa.timestamp("ms", tz="UTC")),
+        ("started", pa.timestamp("us", tz="UTC")),
+        ("finished", pa.timestamp("us", tz="UTC")),
         ("seconds", pa.float64()),
         ("stage_seconds", pa.float64()),
         ("ingest_seconds", pa.float64()),
@@ -119,7 +121,7 @@ def list_runs(runs: Path) -> list[RunFolder]:
     """Every run folder below ``runs``, latest first."""
     if not runs.is_dir():
         return []
-    folders = [path for path in runs.iterdir() if len(path.name) == KEY_DIGITS and path.is_dir()]
+    folders = [path for path in runs.iterdir() if _KEY.fullmatch(path.name) and path.is_dir()]
     return [RunFolder(path) for path in sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True)]
 
 
@@ -133,9 +135,9 @@ def staging_folder(runs: Path) -> Iterator[Path]:
     place.mkdir(parents=True, exist_ok=True)
     _sweep(place)
     folder = place / uuid.uuid4().hex
-    folder.mkdir()
     with (place / f"{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        folder.mkdir()  # only under the lock, or another process's sweep could take it for a leftover
         try:
             yield folder
         finally:

@@ -178,7 +178,7 @@ def _look(source: Source, item: MediaObject) -> ManifestRow:
         item.key.encode()
     except UnicodeEncodeError:
         shown = item.key.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        row = ManifestRow(shown, encode_name(shown), item.size, item.etag, item.modified)
+        row = ManifestRow(shown, encode_name(item.key), item.size, item.etag, item.modified)
         return _rejected(row, "the file name is not valid UTF-8: rename it")
     row = ManifestRow(item.key, encode_name(item.key), item.size, item.etag, item.modified)
     try:

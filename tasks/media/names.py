@@ -18,7 +18,7 @@ _DIGEST_DIGITS = 32
 
 def encode_name(key: str) -> str:
     """The flat name of ``key``: ASCII ``[A-Za-z0-9._~-]``, at most 200 bytes, unique among different keys."""
-    name = "".join(_encode_byte(byte) for byte in key.encode())
+    name = "".join(_encode_byte(byte) for byte in _bytes(key))
     if name[0] in ".-":
         name = f"~{ord(name[0]):02x}{name[1:]}"
     return name if len(name) <= MAX_NAME_BYTES else _shorten(name, key)
@@ -27,7 +27,12 @@ def encode_name(key: str) -> str:
 def decode_name(name: str) -> str:
     """The key of a name that :func:`encode_name` made without shortening."""
     raw = _ESCAPE.sub(lambda match: "/" if match[1] == "~" else chr(int(match[1], 16)), name)
-    return raw.encode("latin-1").decode()
+    return raw.encode("latin-1").decode("utf-8", "surrogateescape")
+
+
+def _bytes(key: str) -> bytes:
+    """The key's own bytes, also where a file system gave ones that are not UTF-8."""
+    return key.encode("utf-8", "surrogateescape")
 
 
 def _encode_byte(byte: int) -> str:
@@ -40,4 +45,4 @@ def _shorten(name: str, key: str) -> str:
     """``~h``, a digest and the extension: ``h`` is no hex digit, so no escaped name begins so."""
     dot = name.rfind(".")
     extension = name[dot:] if dot >= 0 and len(name) - dot <= 12 else ""
-    return f"~h{hashlib.sha256(key.encode()).hexdigest()[:_DIGEST_DIGITS]}{extension}"
+    return f"~h{hashlib.sha256(_bytes(key)).hexdigest()[:_DIGEST_DIGITS]}{extension}"

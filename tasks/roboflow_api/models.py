@@ -182,7 +182,7 @@ class ProcessingSpecification(WireModel):
     persist_images_outputs: bool | None = None
     images_outputs_to_be_persisted: list[str] | None = None
     aggregation_format: Literal["csv", "jsonl"] | None = None
-    max_video_fps: float | None = Field(default=None, alias="maxVideoFPS")
+    max_video_fps: int | float | None = Field(default=None, alias="maxVideoFPS")
     images_metadata_inputs_mapping: dict[str, str] | None = None
 
 

@@ -40,8 +40,9 @@ def poll_until(
 ) -> T | None:
     """Looks again and again until what it sees is done.
 
-    Whether it is done is asked before the deadline is: a job that ended just in time counts as ended. The clock is
-    monotonic. A look that fails in passing is not the end; several in a row are. The interval starts afresh when
+    Whether it is done is asked before the deadline is: a job that ended just in time counts as ended, and only a look
+    that succeeded can end the wait. The clock is monotonic. A look that fails in passing is not the end; several in a
+    row are. The interval starts afresh when
     something changed, so that the last steps of a job are seen soon.
 
     Args:
@@ -75,7 +76,7 @@ def poll_until(
             if done(state):
                 return state
         left = end - timing.clock()
-        if left <= 0:
+        if left <= 0 and not bad:
             return None
-        timing.sleep(min(interval, left))
+        timing.sleep(min(interval, left) if left > 0 else interval)
         interval = min(interval * pace.factor, pace.longest)

@@ -55,8 +55,20 @@ class Timing:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
-def retry(call: Callable[[], T], policy: RetryPolicy, timing: Timing) -> T:
-    """``call`` until it returns, fails for good, or the policy is used up; then its last error is raised."""
+def retry(
+    call: Callable[[], T],
+    policy: RetryPolicy,
+    timing: Timing,
+    again: Callable[[DarkroomError], bool] = is_transient,
+) -> T:
+    """``call`` until it returns, fails for good, or the policy is used up; then its last error is raised.
+
+    Args:
+        call: one try.
+        policy: how often and for how long.
+        timing: clock, sleep and chance.
+        again: whether the same call may fare better after that error.
+    """
     started = timing.clock()
     tried = 0
     while True:
@@ -64,7 +76,7 @@ def retry(call: Callable[[], T], policy: RetryPolicy, timing: Timing) -> T:
             return call()
         except DarkroomError as error:
             tried += 1
-            if not is_transient(error) or tried >= policy.attempts:
+            if not again(error) or tried >= policy.attempts:
                 raise
             pause = policy.pause(tried, error.retry_after, timing.chance())
             if timing.clock() - started + pause > policy.total:

@@ -23,6 +23,7 @@ from tasks.core.errors import (
     RequestRefused,
     ServiceBusy,
     UrlExpired,
+    is_transient,
 )
 from tasks.core.redaction import RedactingFilter, redact
 from tasks.roboflow_api.models import Page, WireModel
@@ -43,7 +44,10 @@ _BY_EXCEPTION: tuple[tuple[type[Exception], type[DarkroomError]], ...] = (
     (httpx.TransportError, ConnectionFailed),
     (httpx.RequestError, ConnectionFailed),
     (httpx.StreamError, ConnectionFailed),
+    (httpx.HTTPError, ConnectionFailed),
+    (httpx.CookieConflict, ConnectionFailed),
 )
+_THEIRS = tuple(theirs for theirs, _ in _BY_EXCEPTION)
 _BY_STATUS: dict[int, type[DarkroomError]] = {401: KeyRefused, 404: NotFound, 409: Conflict}
 
 logging.getLogger("httpx").addFilter(RedactingFilter())  # it logs whole URLs, the key among them
@@ -139,7 +143,7 @@ class Transport:
             body: makes the stream anew for each try.
 
         Raises:
-            UrlExpired: 403 or 410: ask for a new URL.
+            UrlExpired: the signature is refused, at once and without a second try: ask for a new URL.
         """
         sent = {**headers, "Content-Length": str(length)}
 
@@ -148,7 +152,7 @@ class Transport:
                 answer = self._client.put(url, headers=sent, content=body())
             self._check(answer, "PUT", url, signed=True)
 
-        retry(once, self.policy, self.timing)
+        retry(once, self.policy, self.timing, again=_may_pass_with_same_url)
 
     @contextmanager
     def fetch(self, url: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
@@ -160,7 +164,7 @@ class Transport:
                 answer = self._client.send(request, stream=True)
             if answer.status_code in TRANSIENT_STATUS:
                 answer.close()
-                raise self._busy(answer, "GET", url)
+                raise self._busy(answer, "GET", url, "")
             return answer
 
         answer = retry(once, self.policy, self.timing)
@@ -190,26 +194,34 @@ class Transport:
         status = response.status_code
         if status < 300:
             return
+        excerpt = _excerpt(response, self._key)
         if status in TRANSIENT_STATUS:
-            raise self._busy(response, method, url)
-        if signed and status in (403, 410):
+            raise self._busy(response, method, url, excerpt)
+        if signed and (status in (401, 403, 410) or (status == 400 and "expired" in excerpt.lower())):
             raise UrlExpired(f"{method} {_place(url)} was refused with {status}: its signature expired", status=status)
         kind = _BY_STATUS.get(status, RequestRefused)
-        excerpt = _excerpt(response)
         raise kind(_explain(kind, method, url, status, excerpt), status=status, excerpt=excerpt)
 
-    def _busy(self, response: httpx.Response, method: str, url: str) -> ServiceBusy:
+    def _busy(self, response: httpx.Response, method: str, url: str, excerpt: str) -> ServiceBusy:
+        advice = "look whether the service is well"
+        if response.status_code == 429:
+            advice = "too many requests, or no credits left: look at the workspace's plan"
         return ServiceBusy(
-            f"{method} {_place(url)} answered {response.status_code} until the retries were used up: "
-            "look whether the service is well, then run the same command again",
+            f"{method} {_place(url)} answered {response.status_code} until the retries were used up"
+            f"{f' ({excerpt})' if excerpt else ''}: {advice}, then run the same command again",
             status=response.status_code,
+            excerpt=excerpt or None,
             retry_after=parse_retry_after(response.headers.get("Retry-After"), self.timing.now()),
         )
 
 
 def _client(base_url: str, limits: Limits) -> httpx.Client:
-    host = urlsplit(base_url).hostname
-    if not base_url.startswith(("http://", "https://")) or not host:
+    try:
+        parts = urlsplit(base_url)
+        host = parts.hostname if parts.scheme in ("http", "https") and not (parts.query or parts.fragment) else None
+    except ValueError:
+        host = None
+    if not host:
         raise BadInput(
             f"{redact(base_url)!r} is not a platform: use embedded, roboflow or a URL such as http://host:port"
         )
@@ -225,7 +237,7 @@ def _mapped(method: str, url: str) -> Iterator[None]:
     """Turns every exception of the HTTP library into one of our tree."""
     try:
         yield
-    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+    except _THEIRS as error:
         kind = next(ours for theirs, ours in _BY_EXCEPTION if isinstance(error, theirs))
         detail = redact(str(error)) or type(error).__name__
         raise kind(f"{method} {_place(url)} failed: {detail}") from None
@@ -242,15 +254,17 @@ def _read(response: httpx.Response, answer: type[M], method: str, url: str) -> M
         ) from None
 
 
-def _excerpt(response: httpx.Response) -> str:
-    """The service's own words: the ``error`` or ``message`` of a JSON body, else its first text. Never raises."""
+def _excerpt(response: httpx.Response, key: SecretStr) -> str:
+    """The service's own words on one line: ``error`` or ``message`` of a JSON body, else its text. Never raises."""
     try:
         body = response.json()
-        said = body.get("error") or body.get("message") or body
-        text = said if isinstance(said, str) else str(said)
-    except (ValueError, AttributeError):
-        text = " ".join(response.text.split())
-    return redact(text)[:EXCERPT_CHARACTERS]
+        text = str(body.get("error") or body.get("message") or body)
+    except (ValueError, AttributeError, RecursionError):
+        text = response.text
+    text = text.encode(errors="replace").decode()  # JSON may hold half a surrogate pair, which no output can take
+    if secret := key.get_secret_value():
+        text = text.replace(secret, "…")
+    return " ".join(redact(text).split())[:EXCERPT_CHARACTERS]
 
 
 def _explain(kind: type[DarkroomError], method: str, url: str, status: int, excerpt: str) -> str:
@@ -259,10 +273,17 @@ def _explain(kind: type[DarkroomError], method: str, url: str, status: int, exce
     return f"{method} {_place(url)} was refused with {status}: {excerpt or 'no reason given'}"
 
 
+def _may_pass_with_same_url(error: DarkroomError) -> bool:
+    return is_transient(error) and not isinstance(error, UrlExpired)
+
+
 def _host(url: str) -> str:
     return urlsplit(url).netloc.rpartition("@")[2]
 
 
 def _place(url: str) -> str:
-    """Host and path: a URL without query and password."""
-    return _host(url) + urlsplit(url).path
+    """Host and path: a URL without query and password; a URL from a server may be no URL at all."""
+    try:
+        return _host(url) + urlsplit(url).path
+    except ValueError:
+        return "an invalid URL"

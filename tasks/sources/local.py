@@ -5,12 +5,25 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
 from tasks.core.errors import BadInput
 from tasks.sources.base import MediaObject, SourceChanged
+
+Identity = tuple[int, int]
+"""Device and inode."""
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """A folder on the way down: where it is, what its keys begin with, and the folders above, itself the last."""
+
+    path: Path
+    prefix: str
+    above: tuple[Identity, ...]
 
 
 class LocalSource:
@@ -33,6 +46,8 @@ class LocalSource:
             raise BadInput(f"source folder {folder} may not be read: change its permissions")
         self.root = folder.resolve()
         self._left_out = frozenset(path.resolve() for path in left_out)
+        if self.root in self._left_out:
+            raise BadInput(f"source folder {folder} is where the results go: put the images in a folder of their own")
         self.url = str(folder)
 
     def list(self) -> Iterator[MediaObject]:
@@ -41,7 +56,15 @@ class LocalSource:
         A folder or file that vanishes or may not be read meanwhile is left out by the operating system's answer for
         that entry only; a file that may not be opened is found when staging looks inside it.
         """
-        yield from self._walk(self.root, "", (_identity(self.root.stat()),))
+        walk = [self._entries(_Folder(self.root, "", (_identity(self.root.stat()),)))]
+        while walk:  # a stack of our own: folders may lie deeper than Python's
+            entry = next(walk[-1], None)
+            if entry is None:
+                walk.pop()
+            elif isinstance(entry, _Folder):
+                walk.append(self._entries(entry))
+            else:
+                yield entry
 
     def open(self, item: MediaObject, offset: int = 0) -> BinaryIO:
         """The file's bytes from ``offset`` on.
@@ -60,24 +83,27 @@ class LocalSource:
         file.seek(offset)
         return file
 
-    def _walk(self, folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[MediaObject]:
+    def _entries(self, folder: _Folder) -> Iterator[MediaObject | _Folder]:
         try:
-            names = sorted(os.listdir(folder))  # noqa: PTH208 - a million names as str, not as Path
+            names = sorted(os.listdir(folder.path))  # noqa: PTH208 - a million names as str, not as Path
         except OSError:
             return
         for name in names:
-            path = folder / name
+            path = folder.path / name
             try:
                 status = path.stat()
             except OSError:
                 continue
             if stat.S_ISREG(status.st_mode):
-                yield MediaObject(prefix + name, status.st_size, None, _modified(status))
-            elif stat.S_ISDIR(status.st_mode) and _identity(status) not in above and path not in self._left_out:
-                yield from self._walk(path, f"{prefix}{name}/", (*above, _identity(status)))
+                yield MediaObject(folder.prefix + name, status.st_size, None, _modified(status))
+            elif stat.S_ISDIR(status.st_mode) and self._is_new(path, _identity(status), folder.above):
+                yield _Folder(path, f"{folder.prefix}{name}/", (*folder.above, _identity(status)))
+
+    def _is_new(self, path: Path, identity: Identity, above: tuple[Identity, ...]) -> bool:
+        return identity not in above and path.resolve() not in self._left_out
 
 
-def _identity(status: os.stat_result) -> tuple[int, int]:
+def _identity(status: os.stat_result) -> Identity:
     return status.st_dev, status.st_ino
 
 

@@ -18,11 +18,18 @@ Loader = Callable[[str, tuple[Path, ...]], Source]
 
 
 def _open_path(url: str, left_out: tuple[Path, ...]) -> Source:
-    return LocalSource(Path(url).expanduser(), left_out)
+    try:
+        folder = Path(url).expanduser()
+    except RuntimeError:
+        raise BadInput(f"source {url} names the home of an unknown user: write the path in full") from None
+    return LocalSource(folder, left_out)
 
 
 def _open_file_url(url: str, left_out: tuple[Path, ...]) -> Source:
-    return LocalSource(Path(unquote(urlsplit(url).path)), left_out)
+    parts = urlsplit(url)
+    if parts.netloc not in ("", "localhost") or not parts.path:
+        raise BadInput(f"source {url} names a host, not a folder: write file:///path, with three slashes")
+    return LocalSource(Path(unquote(parts.path)), left_out)
 
 
 _LOADERS: dict[str, Loader] = {"": _open_path, "file": _open_file_url}

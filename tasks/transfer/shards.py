@@ -24,7 +24,8 @@ class ShardLimits:
 
     Attributes:
         images: most images; the contract allows 500, the official client packs 256.
-        bytes: most bytes of image data, so that a shard that has to be sent again is not a long way back.
+        bytes: largest archive, so that a shard that has to be sent again is not a long way back; a file that is larger
+            by itself still goes, alone.
     """
 
     images: int = 256
@@ -53,7 +54,7 @@ class Shard:
 
     def length(self) -> int:
         """Bytes of the archive."""
-        return sum(len(_header(row)) + _padded(row.size) for row in self.rows) + len(END_OF_ARCHIVE)
+        return sum(_member_length(row) for row in self.rows) + len(END_OF_ARCHIVE)
 
 
 class FileChanged(SourceChanged):
@@ -67,13 +68,14 @@ class FileChanged(SourceChanged):
 def plan_shards(rows: Iterable[ManifestRow], limits: ShardLimits) -> Iterator[Shard]:
     """Cuts a manifest into shards, in its order; one shard is in memory at a time."""
     pending: list[ManifestRow] = []
-    size = number = 0
+    size, number = len(END_OF_ARCHIVE), 0
     for row in rows:
-        if pending and (len(pending) == limits.images or size + row.size > limits.bytes):
+        added = _member_length(row)
+        if pending and (len(pending) == limits.images or size + added > limits.bytes):
             yield Shard(f"shard-{number:06d}", tuple(pending))
-            pending, size, number = [], 0, number + 1
+            pending, size, number = [], len(END_OF_ARCHIVE), number + 1
         pending.append(row)
-        size += row.size
+        size += added
     if pending:
         yield Shard(f"shard-{number:06d}", tuple(pending))
 
@@ -117,6 +119,10 @@ def _header(row: ManifestRow) -> bytes:
     member = tarfile.TarInfo(row.name)
     member.size = row.size
     return member.tobuf(tarfile.PAX_FORMAT)
+
+
+def _member_length(row: ManifestRow) -> int:
+    return len(_header(row)) + _padded(row.size)
 
 
 def _padded(size: int) -> int:

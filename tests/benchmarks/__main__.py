@@ -128,6 +128,9 @@ def _run_engine(images: Path, output: Path) -> Cost:
 
 def _run(command: list[str], environment: dict[str, str] | None = None) -> Cost:
     """Runs a command to its end; its output is shown when it fails."""
+    # Both sides may keep the bytecode that Python makes at their first start, as on any user's machine.
+    environment = {**(environment or os.environ)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     with tempfile.TemporaryFile() as output:
         begun = time.monotonic()
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT)

@@ -35,15 +35,3 @@ def lists_results(method: str, path: str) -> bool:
 
 def downloads(method: str, path: str) -> bool:
     return method == "GET" and path != "/" and not path.startswith(API) and "/workflows/" not in path
-
-
-EVERY_STEP = (
-    reads_workflow,
-    asks_for_shard_url,
-    sends_shard,
-    counts_batch,
-    creates_job,
-    polls_job,
-    lists_results,
-    downloads,
-)

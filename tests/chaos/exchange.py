@@ -107,9 +107,7 @@ class Exchange:
     async def _relay(self, head: h11.Response, upstream: Peer) -> None:
         self._call.answered = head.status_code
         headers = end_to_end(head.headers.raw_items())
-        await self._client.send(
-            h11.Response(status_code=head.status_code, headers=headers, reason=head.reason)
-        )
+        await self._client.send(h11.Response(status_code=head.status_code, headers=headers, reason=head.reason))
         gate = self._gate(Moment.MID_RESPONSE, length_of(head))
         while isinstance(event := await upstream.event(), h11.Data):
             part, last = gate(event.data)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,22 +19,45 @@ import httpx
 import pyarrow.parquet as pq
 from PIL import Image
 
-from tasks.core.services import ManagedService, free_port
+from flows.prefect_server import prefect_service
+from tasks.core.services import free_port
 from tests.chaos.plan import KillAt, Matching, Moment
 from tests.chaos.proxy import FaultProxy, armed
 
 ROOT = Path(__file__).parents[2]
 API_KEY = "chaos-key"
+IMAGES = 264
+SHARDS = 2
+"""Two shards and nine tasks, so that there is a first and a last of each."""
 RUN_SECONDS = 90.0
+KILL_SECONDS = 60.0
 LAST_LINE = re.compile(r"^run ([0-9a-f]{16}): (\d+) processed, (\d+) failed, (\d+) rejected, .* s -> (.+)$")
+WORKFLOW = "count-and-grey"
+DEFINITION = {
+    "version": "1.0",
+    "inputs": [{"type": "WorkflowImage", "name": "image"}],
+    "steps": [
+        {
+            "type": "roboflow_core/pixel_color_count@v1",
+            "name": "count",
+            "image": "$inputs.image",
+            "target_color": "#ffffff",
+            "tolerance": 40,
+        },
+        {"type": "roboflow_core/convert_grayscale@v1", "name": "grey", "image": "$inputs.image"},
+    ],
+    "outputs": [
+        {"type": "JsonField", "name": "matching_pixels", "selector": "$steps.count.matching_pixels_count"},
+        {"type": "JsonField", "name": "grey", "selector": "$steps.grey.image"},
+    ],
+}
+"""Quick, and with an image output, so that there are archives to unpack."""
 PLAIN = ("-c", "import sys; from flows.cli import main; sys.exit(main())")
 
 
 def environment(**extra: str) -> dict[str, str]:
     """What children see: this process's variables without its settings for Prefect and the platforms."""
-    kept = {
-        name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "ROBOFLOW_"))
-    }
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "ROBOFLOW_"))}
     return kept | {"PYTHONPATH": str(ROOT)} | extra
 
 
@@ -42,7 +67,7 @@ class BatchServer:
     def __init__(self, data: Path) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self._data = data
+        self.data = data
         self._log = data.with_suffix(".log")
         self._process: subprocess.Popen[str] | None = None
 
@@ -51,14 +76,19 @@ class BatchServer:
         assert self._process, "the batch server is not started"
         return self._process.pid
 
-    def start(self) -> None:
-        """Starts it and waits for its word that it is ready."""
-        command = [sys.executable, "-m", "deployments.batch_server", "--port", str(self.port)]
+    def start(self, *launch: str) -> None:
+        """Starts it and waits for its word that it is ready.
+
+        Args:
+            launch: options of :mod:`tests.chaos.launch`, which then makes it end by itself.
+        """
+        entry = ("--under", str(self.data), "--entry", "deployments.batch_server.__main__:main", "--")
+        module = ("tests.chaos.launch", *launch, *entry) if launch else ("deployments.batch_server",)
         with self._log.open("a") as log:
             self._process = subprocess.Popen(
-                [*command, "--data", str(self._data), "--api-key", API_KEY],
+                [sys.executable, "-m", *module, "--port", str(self.port), "--data", str(self.data)],
                 cwd=ROOT,
-                env=environment(),
+                env=environment(ROBOFLOW_API_KEY=API_KEY),
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
@@ -68,6 +98,13 @@ class BatchServer:
             if line.startswith("batch server ready on "):
                 return
         raise AssertionError(f"the batch server did not start:\n{self._log.read_text()}")
+
+    def wait_for_kill(self) -> None:
+        """Waits, within bounds, until it has been killed."""
+        assert self._process, "the batch server is not started"
+        self._process.communicate(timeout=KILL_SECONDS)
+        assert self._process.returncode == -signal.SIGKILL
+        self._process = None
 
     def stop(self) -> None:
         """Ends it, however it is."""
@@ -113,25 +150,37 @@ class House:
     def runs(self) -> Path:
         return self.folder / "runs"
 
+    @property
+    def home(self) -> Path:
+        """Where the managed services of the commands live, the Prefect server among them."""
+        return self.folder / "home"
+
     @contextmanager
-    def start(self, label: str, *launch: str) -> Iterator[subprocess.Popen[str]]:
+    def start(
+        self, label: str, *launch: str, source: Path | None = None, options: Sequence[str] = (), **variables: str
+    ) -> Iterator[subprocess.Popen[str]]:
         """``darkroom run`` for the run with this label, under way; what is left of it at the end is killed.
 
         Args:
             label: makes it a run of its own.
             launch: options of :mod:`tests.chaos.launch`; without any, the plain command runs.
+            source: the photographs, where not the house's.
+            options: further words for the command; they win over the house's own.
+            variables: of the environment, likewise.
         """
         python = ("-m", "tests.chaos.launch", "--under", str(self.runs), *launch, "--") if launch else PLAIN
-        arguments = ["run", str(self.photos), "--workflow", "minimal", "--platform", self.proxy.url]
+        arguments = ["run", str(source or self.photos), "--workflow", WORKFLOW, "--platform", self.proxy.url]
+        usual = {
+            "ROBOFLOW_API_KEY": API_KEY,
+            "PREFECT_API_URL": self.prefect_url,
+            "PREFECT_HOME": str(self.folder / "prefect-client"),
+            "DARKROOM_HOME": str(self.home),
+            "DARKROOM_ENGINE_PYTHON": str(ROOT / ".venv-engine" / "bin" / "python"),
+        }
         child = subprocess.Popen(
-            [sys.executable, *python, *arguments, "--runs", str(self.runs), "--rerun", label],
+            [sys.executable, *python, *arguments, "--runs", str(self.runs), "--rerun", label, *options],
             cwd=self.folder,
-            env=environment(
-                ROBOFLOW_API_KEY=API_KEY,
-                PREFECT_API_URL=self.prefect_url,
-                PREFECT_HOME=str(self.folder / "prefect-client"),
-                DARKROOM_HOME=str(self.folder / "home"),
-            ),
+            env=environment(**usual | variables),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -142,9 +191,9 @@ class House:
             finally:
                 child.kill()
 
-    def run(self, label: str, *launch: str) -> Outcome:
-        """Runs the command to its end, or to the end that ``launch`` makes of it."""
-        with self.start(label, *launch) as child:
+    def run(self, label: str, *launch: str, **different: Any) -> Outcome:
+        """Runs the command to its end, or to the end that ``launch`` makes of it; arguments as in :meth:`start`."""
+        with self.start(label, *launch, **different) as child:
             return finish(child)
 
     def run_and_kill(self, label: str, moment: Moment, matching: Matching) -> Outcome:
@@ -155,9 +204,7 @@ class House:
 
     def get(self, path: str, **params: str) -> Any:
         """Asks the server itself, past the proxy."""
-        answer = httpx.get(
-            self.server.url + path, params={**params, "api_key": API_KEY}, timeout=30, trust_env=False
-        )
+        answer = httpx.get(self.server.url + path, params={**params, "api_key": API_KEY}, timeout=30, trust_env=False)
         answer.raise_for_status()
         return answer.json()
 
@@ -190,17 +237,38 @@ def assert_whole(house: House, outcome: Outcome) -> None:
     assert "Traceback" not in outcome.output + outcome.errors
     key, processed, failed, rejected, _ = outcome.last_line.groups()
     assert (int(processed), int(failed), int(rejected)) == (house.images, 0, 0)
-    staged = pq.read_table(house.runs / key / "manifest.parquet", columns=["name"])["name"].to_pylist()
-    once = dict.fromkeys(staged, 1)
+    run = house.runs / key
+    once = dict.fromkeys(column(run / "manifest.parquet", "name"), 1)
     assert len(once) == house.images
-    results = pq.read_table(house.runs / key / "results.parquet", columns=["file"])["file"].to_pylist()
-    assert Counter(results) == once
+    assert Counter(column(run / "results.parquet", "file")) == once
+    assert Counter(exported_names(run / "export")) == once
+    assert {path.parent.name for path in run.glob("export/images-archives/*/*.jpg")} == once.keys()
+    assert leftovers(house.runs, run) == []
     workspace = house.get("/")["workspace"]
     batch, jobs = f"dr-{key}", f"/batch-processing/v1/external/{workspace}/jobs"
     files = house.pages(f"/data-staging/v1/external/{workspace}/batches/{batch}/list", "filesMetadata")
     assert Counter(file["fileName"] for file in files) == once
     of_batch = [job for job in house.pages(jobs, "jobs") if job["jobDefinition"]["jobInput"]["batchId"] == batch]
     assert [job["jobId"] for job in of_batch] == [batch]
+
+
+def column(table: Path, name: str) -> list[str]:
+    """One column of a parquet file."""
+    found: list[str] = pq.read_table(table, columns=[name])[name].to_pylist()
+    return found
+
+
+def exported_names(export: Path) -> Iterator[str]:
+    """The image of every result that the server exported, before the pipeline could leave any out."""
+    for file in (export / "aggregated-results").iterdir():
+        for line in file.read_text().splitlines():
+            yield json.loads(line)["image"]
+
+
+def leftovers(runs: Path, run: Path) -> list[Path]:
+    """Files of attempts that came to nothing."""
+    halves = [path for path in run.rglob("*") if ".part" in path.name or ".sqlite" in path.name]
+    return halves + list((runs / ".staging").iterdir())
 
 
 def make_photos(folder: Path, count: int) -> Path:
@@ -214,32 +282,13 @@ def make_photos(folder: Path, count: int) -> Path:
 
 @contextmanager
 def open_house(folder: Path, images: int) -> Iterator[House]:
-    """Starts the servers; one house is enough for a module, since every label is a run of its own."""
-    home = folder / "prefect"
-    prefect = ManagedService(
-        "prefect",
-        lambda port: [
-            sys.executable,
-            "-m",
-            "prefect",
-            "server",
-            "start",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(port),
-        ],
-        env=environment(
-            PREFECT_HOME=str(home),
-            PREFECT_UI_STATIC_DIRECTORY=str(home / "ui"),
-            PREFECT_SERVER_ANALYTICS_ENABLED="false",
-        ),
-        state_dir=home,
-        health_path="/api/health",
-    )
+    """Starts the servers; one house is enough for all tests, since every label is a run of its own."""
+    prefect = prefect_service(folder / "home")
     server = BatchServer(folder / "server")
     prefect.prestart()
     try:
+        (server.data / "workflows").mkdir(parents=True)
+        (server.data / "workflows" / f"{WORKFLOW}.json").write_text(json.dumps(DEFINITION))
         server.start()
         photos = make_photos(folder / "photos", images)
         (folder / "runs").mkdir()

@@ -16,9 +16,7 @@ CHUNK_BYTES = 64 * 1024
 IO_SECONDS = 60.0
 """How long one read or write within a call may take."""
 
-HOP_BY_HOP = frozenset(
-    {b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"upgrade", b"expect"}
-)
+HOP_BY_HOP = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"upgrade", b"expect"})
 
 NUMBERS = itertools.count()
 

@@ -20,10 +20,12 @@ def main():
             os.fsync(file.fileno())
         part.replace(folder / name)
     os.link(folder / "a", folder / "c")
+    with (folder / "d").open("ab") as log:
+        log.write(b"first")
     Path(sys.argv[2]).rename(sys.argv[2] + ".away")
     return 3
 """
-POINTS = ["fsync a.part", "replace a", "fsync b.part", "replace b", "link c"]
+POINTS = ["fsync a.part", "replace a", "fsync b.part", "replace b", "link c", "append d first"]
 
 
 @pytest.fixture
@@ -52,7 +54,7 @@ def launch(tmp_path):
 
 def test_launch_counts_the_points_below_the_folder(launch, tmp_path):
     status, files = launch("--count-to", str(tmp_path / "points.json"))
-    assert (status, files) == (3, ["a", "b", "c"])
+    assert (status, files) == (3, ["a", "b", "c", "d"])
     assert json.loads((tmp_path / "points.json").read_text()) == POINTS
 
 
@@ -65,6 +67,7 @@ def test_launch_counts_the_points_below_the_folder(launch, tmp_path):
         (["3"], ["a", "b.part"]),
         (["4"], ["a", "b"]),
         (["4", "--after"], ["a", "b", "c"]),
+        (["5"], ["a", "b", "c", "d"]),
         (["1", "--only", "replace *"], ["a", "b.part"]),
     ],
 )
@@ -73,4 +76,11 @@ def test_launch_kills_before_or_after_the_point(launch, options, left):
 
 
 def test_launch_beyond_the_last_point_runs_to_the_end(launch):
-    assert launch("--kill-at-fs", "99") == (3, ["a", "b", "c"])
+    assert launch("--kill-at-fs", "99") == (3, ["a", "b", "c", "d"])
+
+
+@pytest.mark.parametrize(("options", "left"), [([], b""), (["--after"], b"fi")])
+def test_launch_kills_before_or_within_an_appended_line(launch, tmp_path, options, left):
+    status, _ = launch("--kill-at-fs", "0", "--only", "append d *", *options)
+    assert status == -signal.SIGKILL
+    assert (tmp_path / "runs" / "d").read_bytes() == left

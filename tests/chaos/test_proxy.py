@@ -123,9 +123,7 @@ def test_cut_response_ends_in_the_middle_of_its_body(proxy, client, path):
     assert 0 < proxy.calls[0].received < 100_000
 
 
-@pytest.mark.parametrize(
-    "content", [b"x" * 100_000, [b"x" * 50_000, b"x" * 50_000]], ids=["length", "chunked"]
-)
+@pytest.mark.parametrize("content", [b"x" * 100_000, [b"x" * 50_000, b"x" * 50_000]], ids=["length", "chunked"])
 def test_cut_request_reaches_the_upstream_broken(server, proxy, client, content):
     proxy.plan = always(Fault.REQUEST_CUT)
     # A client that is still writing when the reset comes may notice only the end of the connection.
@@ -156,9 +154,7 @@ def test_faults_in_a_row_on_one_path_are_bounded(proxy, client):
 
 
 def test_faults_leave_calls_alone_that_do_not_match(proxy, client):
-    proxy.plan = FaultPlan(
-        share=1.0, kinds=(Fault.SERVER_ERROR,), matching=lambda method, path: method == "PUT"
-    )
+    proxy.plan = FaultPlan(share=1.0, kinds=(Fault.SERVER_ERROR,), matching=lambda method, path: method == "PUT")
     assert client.get("/blob/1").status_code == 200
     assert client.put("/blob/1").status_code == 500
 

@@ -19,7 +19,7 @@ CLIENT = Path(os.environ.get("DARKROOM_OFFICIAL_CLIENT") or ROOT / ".venv-contra
 pytestmark = [
     pytest.mark.engine,
     pytest.mark.official_client,
-    pytest.mark.skipif(not CLIENT.exists(), reason=f"the official client is not installed: make contract"),
+    pytest.mark.skipif(not CLIENT.exists(), reason="the official client is not installed: make contract"),
     pytest.mark.skipif(not ENGINE.exists(), reason="the engine's environment is not installed: make setup"),
 ]
 

@@ -1,17 +1,15 @@
 """Every error in one shape: `{"error": "<one line>"}`."""
 
-import errno
-
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
+from deployments.batch_server.blobs import NO_SPACE
 from deployments.batch_server.refusals import Refusal
 from deployments.batch_server.signing import SignatureRefused
 
-NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 DISK_FULL = "the server's disk is full: free some space in its data folder and try again"
 
 

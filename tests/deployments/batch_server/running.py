@@ -185,9 +185,7 @@ class ProcessServer:
 
 
 @contextmanager
-def process_server(
-    data: Path, *arguments: str, module: str = "deployments.batch_server"
-) -> Iterator[ProcessServer]:
+def process_server(data: Path, *arguments: str, module: str = "deployments.batch_server") -> Iterator[ProcessServer]:
     """A server as a process of its own, gone at the end whatever happens."""
     server = ProcessServer(data, *arguments, module=module)
     try:

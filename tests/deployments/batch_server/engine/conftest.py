@@ -2,6 +2,7 @@ import io
 import json
 import os
 import select
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,10 @@ def processes_below(pid: int) -> list[int]:
 
 def command_of(pid: int) -> str:
     """Give a process's command line."""
-    return Path(f"/proc/{pid}/cmdline").read_text()
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def parent_of(pid: int) -> int:
@@ -106,10 +110,13 @@ def parent_of(pid: int) -> int:
 
 def engine_processes(pid: int | None = None) -> tuple[int, list[int]]:
     """Find the newest engine's process of a process (this one by default), and its workers."""
-    mine = pid or os.getpid()
-    engines = [child for child in processes_below(mine) if "worker.py" in command_of(child)]
-    newest = max(child for child in engines if parent_of(child) == mine)
-    return newest, processes_below(newest)
+    mine, deadline = pid or os.getpid(), time.monotonic() + 10
+    while time.monotonic() < deadline:  # it may be about to be started
+        engines = [child for child in processes_below(mine) if "worker.py" in command_of(child)]
+        for newest in sorted(engines, reverse=True):
+            if parent_of(newest) == mine:
+                return newest, processes_below(newest)
+    raise LookupError("no engine process")
 
 
 def ends_within(pid: int, seconds: float) -> bool:

@@ -26,9 +26,7 @@ def image_url(server: ServerClient, batch: str) -> str:
         ("bytes=5-500", b"56789", "bytes 5-9/10"),
     ],
 )
-def test_range_is_served(
-    server: ServerClient, image_url: str, wanted: str, content: bytes, content_range: str
-) -> None:
+def test_range_is_served(server: ServerClient, image_url: str, wanted: str, content: bytes, content_range: str) -> None:
     answer = server.bare.get(image_url, headers={"Range": wanted})
     assert answer.status_code == 206
     assert answer.content == content
@@ -36,9 +34,7 @@ def test_range_is_served(
     assert answer.headers["content-length"] == str(len(content))
 
 
-def test_range_is_left_aside_when_the_file_is_another_and_refused_outside(
-    server: ServerClient, image_url: str
-) -> None:
+def test_range_is_left_aside_when_the_file_is_another_and_refused_outside(server: ServerClient, image_url: str) -> None:
     whole = server.bare.get(image_url)
     assert (whole.status_code, whole.content) == (200, b"0123456789")
     same = {"Range": "bytes=4-", "If-Range": whole.headers["etag"]}
@@ -49,9 +45,7 @@ def test_range_is_left_aside_when_the_file_is_another_and_refused_outside(
     assert (outside.status_code, outside.headers["content-range"]) == (416, "bytes */10")
 
 
-def test_signature_that_is_forged_or_for_another_use_is_403(
-    server: ServerClient, image_url: str, batch: str
-) -> None:
+def test_signature_that_is_forged_or_for_another_use_is_403(server: ServerClient, image_url: str, batch: str) -> None:
     put_url = server.allocate(batch)
     forged = [
         image_url[:-1] + ("0" if image_url[-1] != "0" else "1"),
@@ -103,9 +97,7 @@ def test_chunked_body_is_taken(server: ServerClient, batch: str) -> None:
     assert server.shards(batch)[0]["shardObjectsCount"] == 1
 
 
-def test_shard_that_a_job_used_takes_the_same_bytes_and_no_others(
-    server: ServerClient, batch: str, job: str
-) -> None:
+def test_shard_that_a_job_used_takes_the_same_bytes_and_no_others(server: ServerClient, batch: str, job: str) -> None:
     url = server.allocate(batch)
     server.put(url, archive({"a.jpg": b"one"}))
     assert server.jobs("POST", f"/{job}", json=job_body(batch)).status_code == 200

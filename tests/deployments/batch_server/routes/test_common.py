@@ -55,7 +55,9 @@ def test_unknown_call_is_404_in_json(server: ServerClient, path: str) -> None:
     assert path in answer.json()["error"]
 
 
-@pytest.mark.parametrize("params", [{"pageSize": "0"}, {"pageSize": "x"}, {"nextPageToken": "-1"}, {"nextPageToken": "²"}])
+@pytest.mark.parametrize(
+    "params", [{"pageSize": "0"}, {"pageSize": "x"}, {"nextPageToken": "-1"}, {"nextPageToken": "²"}]
+)
 def test_page_parameters_that_are_wrong_are_400(server: ServerClient, params: dict[str, str]) -> None:
     answer = server.staging("GET", "", params=params)
     assert answer.status_code == 400

@@ -83,9 +83,7 @@ def test_job_aggregated_as_csv_has_json_in_nested_cells(server: ServerClient, ba
     assert json.loads(rows[0]["nested"]) == {"a": [1]}
 
 
-def test_job_stages_and_tasks_tell_what_the_official_client_reads(
-    server: ServerClient, batch: str, job: str
-) -> None:
+def test_job_stages_and_tasks_tell_what_the_official_client_reads(server: ServerClient, batch: str, job: str) -> None:
     run(server, batch, job)
     processing, export = server.jobs("GET", f"/{job}/stages").json()["stages"]
     assert (processing["tasksNumber"], export["tasksNumber"]) == (7, 1)
@@ -119,9 +117,7 @@ def test_job_logs_tell_failed_images_and_stages(server: ServerClient, batch: str
     assert server.jobs("GET", f"/{job}/logs", params={"severity": "loud"}).status_code == 400
 
 
-def test_job_in_which_every_image_fails_succeeds_with_empty_results(
-    server: ServerClient, batch: str, job: str
-) -> None:
+def test_job_in_which_every_image_fails_succeeds_with_empty_results(server: ServerClient, batch: str, job: str) -> None:
     server.fill(batch, {"a.jpg": BAD, "b.jpg": BAD})
     server.jobs("POST", f"/{job}", json=job_body(batch))
     assert not server.finished(job)["error"]
@@ -129,18 +125,14 @@ def test_job_in_which_every_image_fails_succeeds_with_empty_results(
     assert server.files(f"{job}-export", "results-archives") == {}
 
 
-def test_job_over_its_failure_rate_fails_and_says_which_task(
-    server: ServerClient, batch: str, job: str
-) -> None:
+def test_job_over_its_failure_rate_fails_and_says_which_task(server: ServerClient, batch: str, job: str) -> None:
     found = run(server, batch, job, maxImageFailureRate=0.1)
     assert found["error"]
     assert found["lastNotification"].startswith("chunk-00006: 1 of 3 images failed")
     assert len(lines(server.files(f"{job}-processing", "results"))) == 20
 
 
-def test_job_over_its_machine_time_fails_and_leaves_tasks_out(
-    server: ServerClient, batch: str, job: str
-) -> None:
+def test_job_over_its_machine_time_fails_and_leaves_tasks_out(server: ServerClient, batch: str, job: str) -> None:
     found = run(server, batch, job, processingTimeoutSeconds=1, maxParallelTasks=1)
     assert found["error"]
     assert "processingTimeoutSeconds" in found["lastNotification"]
@@ -155,9 +147,7 @@ def test_job_whose_workflow_cannot_run_fails_at_once(server: ServerClient, batch
     assert "color is not a color" in found["lastNotification"]
 
 
-def test_job_again_is_the_same_job_and_another_body_is_409(
-    server: ServerClient, batch: str, job: str
-) -> None:
+def test_job_again_is_the_same_job_and_another_body_is_409(server: ServerClient, batch: str, job: str) -> None:
     run(server, batch, job)
     before = server.jobs("GET", f"/{job}").json()
     assert server.jobs("POST", f"/{job}", json=job_body(batch)).status_code == 200
@@ -167,9 +157,7 @@ def test_job_again_is_the_same_job_and_another_body_is_409(
     assert "another job id" in changed.json()["error"]
 
 
-def test_job_waits_for_archives_that_are_still_being_indexed(
-    server: ServerClient, batch: str, job: str
-) -> None:
+def test_job_waits_for_archives_that_are_still_being_indexed(server: ServerClient, batch: str, job: str) -> None:
     server.put(server.allocate(batch), archive({f"{number}.jpg": b"x" for number in range(400)}))
     assert server.jobs("POST", f"/{job}", json=job_body(batch)).status_code == 200
     assert server.finished(job)["lastNotification"] == "400 images processed, 0 failed"

@@ -42,9 +42,7 @@ def test_simple_upload_again_changes_nothing_or_replaces(server: ServerClient, b
     assert server.bare.get(listed["downloadURL"]).content == b"other"
 
 
-def test_simple_upload_of_the_largest_image_passes_and_one_byte_more_is_413(
-    server: ServerClient, batch: str
-) -> None:
+def test_simple_upload_of_the_largest_image_passes_and_one_byte_more_is_413(server: ServerClient, batch: str) -> None:
     assert server.upload(batch, "largest.jpg", bytes(MAX_IMAGE_BYTES)).status_code == 200
     answer = server.upload(batch, "over.jpg", bytes(MAX_IMAGE_BYTES + 1))
     assert answer.status_code == 413
@@ -53,9 +51,7 @@ def test_simple_upload_of_the_largest_image_passes_and_one_byte_more_is_413(
 
 
 @pytest.mark.parametrize("name", ["a/b.jpg", "..", "x" * 256, "a\0b"])
-def test_simple_upload_under_a_name_that_leads_elsewhere_is_400(
-    server: ServerClient, batch: str, name: str
-) -> None:
+def test_simple_upload_under_a_name_that_leads_elsewhere_is_400(server: ServerClient, batch: str, name: str) -> None:
     answer = server.upload(batch, name, b"one")
     assert answer.status_code == 400
     assert answer.json()["error"].startswith("fileName: ")
@@ -123,9 +119,7 @@ def test_archive_put_again_counts_once_and_other_content_replaces(server: Server
         assert shard["shardObjectsCount"] == server.count(batch) == len(images)
 
 
-def test_archive_cut_or_damaged_is_an_error_shard_that_can_be_put_again(
-    server: ServerClient, batch: str
-) -> None:
+def test_archive_cut_or_damaged_is_an_error_shard_that_can_be_put_again(server: ServerClient, batch: str) -> None:
     whole = archive({"a.jpg": bytes(5000), "b.jpg": bytes(5000)})
     url = server.allocate(batch)
     for broken in (whole[:3000], whole[:6000], b"no archive at all", b"", whole[:5632] + b"x" * 512 + whole[6144:]):
@@ -196,9 +190,7 @@ def test_batches_are_listed_newest_first_in_pages(server: ServerClient, batch: s
     for suffix in ("x", "y", "z"):
         server.allocate(f"{batch}-{suffix}")
     first = server.staging("GET", "", params={"pageSize": "2"}).json()
-    second = server.staging(
-        "GET", "", params={"pageSize": "2", "nextPageToken": first["nextPageToken"]}
-    ).json()
+    second = server.staging("GET", "", params={"pageSize": "2", "nextPageToken": first["nextPageToken"]}).json()
     seen = [entry["batchId"] for entry in first["batches"] + second["batches"]]
     assert seen[:3] == [f"{batch}-z", f"{batch}-y", f"{batch}-x"]
 

@@ -4,11 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.chaos.house import House, open_house
+from tests.chaos.house import IMAGES, House, open_house
 from tests.chaos.plan import NO_FAULTS
-
-IMAGES = 264
-"""Two shards and five tasks, so that there is a first and a last of each."""
 
 
 @pytest.fixture(scope="session")
