@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,8 @@ def main(arguments: list[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
     # Only now: a wrong argument is told without waiting for the imports.
     from sqlalchemy.exc import DatabaseError
 
@@ -41,6 +44,11 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         return 2
     return 0
+
+
+def _leave(*_: object) -> None:
+    """End quietly when a signal comes before the server runs."""
+    raise SystemExit(0)
 
 
 def _serve(options: argparse.Namespace) -> None:
@@ -73,7 +81,7 @@ def _engine(options: argparse.Namespace) -> "Engine":
     from deployments.batch_server.unavailable import UnavailableEngine
 
     if not os.access(options.engine, os.X_OK):
-        reason = f"the engine's Python {options.engine} is missing: run `make run` once, or give --engine"
+        reason = f"the engine's Python {options.engine} is missing: run `make setup`, or give --engine"
         LOG.warning("%s; batches can be filled, jobs will fail", reason)
         return UnavailableEngine(reason)
     return EnginePool(options.engine, options.workers, options.data.resolve() / "engine.log")

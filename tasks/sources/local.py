@@ -19,11 +19,11 @@ Identity = tuple[int, int]
 
 @dataclass(frozen=True)
 class _Folder:
-    """A folder on the way down: where it is, what its keys begin with, and the folders above, itself the last."""
+    """A folder on the way down: where it is, what its keys begin with, and which folders are not entered below it."""
 
     path: Path
     prefix: str
-    above: tuple[Identity, ...]
+    barred: tuple[Identity, ...]
 
 
 class LocalSource:
@@ -56,7 +56,8 @@ class LocalSource:
         A folder or file that vanishes or may not be read meanwhile is left out by the operating system's answer for
         that entry only; a file that may not be opened is found when staging looks inside it.
         """
-        walk = [self._entries(_Folder(self.root, "", (_identity(self.root.stat()),)))]
+        left_out = [_identity(path.stat()) for path in self._left_out if path.exists()]
+        walk = [self._entries(_Folder(self.root, "", (*left_out, _identity(self.root.stat()))))]
         while walk:  # a stack of our own: folders may lie deeper than Python's
             entry = next(walk[-1], None)
             if entry is None:
@@ -96,11 +97,8 @@ class LocalSource:
                 continue
             if stat.S_ISREG(status.st_mode):
                 yield MediaObject(folder.prefix + name, status.st_size, None, _modified(status))
-            elif stat.S_ISDIR(status.st_mode) and self._is_new(path, _identity(status), folder.above):
-                yield _Folder(path, f"{folder.prefix}{name}/", (*folder.above, _identity(status)))
-
-    def _is_new(self, path: Path, identity: Identity, above: tuple[Identity, ...]) -> bool:
-        return identity not in above and path.resolve() not in self._left_out
+            elif stat.S_ISDIR(status.st_mode) and _identity(status) not in folder.barred:
+                yield _Folder(path, f"{folder.prefix}{name}/", (*folder.barred, _identity(status)))
 
 
 def _identity(status: os.stat_result) -> Identity:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 import h11
@@ -17,6 +19,12 @@ Connect = Callable[[], Coroutine[Any, Any, Peer]]
 RESETS = {Moment.MID_REQUEST_BODY: Moment.BEFORE_FORWARD, Moment.MID_RESPONSE: Moment.AFTER_UPSTREAM_ANSWER}
 """What a cut becomes when there is no body to cut."""
 FAULT_AT = {Moment.BEFORE_FORWARD: Fault.RESET_BEFORE, Moment.AFTER_UPSTREAM_ANSWER: Fault.RESET_AFTER}
+
+
+def quoting(request: h11.Request) -> bytes:
+    """An error body that shows the URL of the request, whole and from its path on."""
+    target, host = request.target.decode(), dict(request.headers)[b"host"].decode()
+    return json.dumps({"error": f"cannot serve {target}, asked for as http://{host}{target}"}).encode()
 
 
 class CutHere(Exception):
@@ -43,6 +51,8 @@ class Exchange:
         self._settle(Moment.MID_REQUEST_BODY, length_of(request))
         self._maybe_cut(Moment.BEFORE_FORWARD)
         answer = ANSWERS.get(self._call.fault) if self._call.fault else None
+        if answer and answer.repeats_url:
+            answer = replace(answer, body=quoting(request))
         if answer and not answer.forwarded:
             await self._client.drain()
             await self._answer(answer)

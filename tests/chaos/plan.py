@@ -45,6 +45,11 @@ class Fault(StrEnum):
     RESET_AFTER = "reset after forwarding"
     REQUEST_CUT = "request body cut"
     RESPONSE_CUT = "response body cut"
+    REFUSED = "400 that repeats the url"
+    """For good, and with the key or the signature in its body; never dealt out unless asked for."""
+
+
+SURVIVABLE = tuple(fault for fault in Fault if fault is not Fault.REFUSED)
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,8 @@ class Answer:
     headers: tuple[tuple[str, str], ...] = ()
     forwarded: bool = False
     """Whether the upstream gets the call before it is answered so."""
+    repeats_url: bool = False
+    """Whether the body is an error that quotes the URL as it was asked for."""
 
     @property
     def content_type(self) -> str:
@@ -72,6 +79,7 @@ ANSWERS = {
     Fault.UNAVAILABLE_HTML: Answer(503, HTML),
     Fault.GATEWAY_TIMEOUT: Answer(504),
     Fault.GATEWAY_TIMEOUT_AFTER: Answer(504, HTML, forwarded=True),
+    Fault.REFUSED: Answer(400, repeats_url=True),
 }
 CUTS = {
     Fault.RESET_BEFORE: Moment.BEFORE_FORWARD,
@@ -93,7 +101,7 @@ class FaultPlan:
     seed: int = 0
     share: float = 0.1
     """How many of the calls that match are hit, 0 to 1."""
-    kinds: tuple[Fault, ...] = tuple(Fault)
+    kinds: tuple[Fault, ...] = SURVIVABLE
     max_in_a_row: int = 2
     """After so many faults one after the other on one method and path, the next call there goes through."""
     matching: Matching = anything

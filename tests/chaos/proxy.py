@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from types import TracebackType
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import h11
 
@@ -52,6 +52,8 @@ class FaultProxy:
         """Set once an armed kill has happened and the process is dead."""
         self.problems: list[str] = []
         """What the proxy itself did wrong: empty after a sound run."""
+        self.signatures: set[str] = set()
+        """Those of all signed URLs that were ever used; secrets."""
         self._calls: list[Call] = []
         self._in_a_row: Counter[tuple[str, str]] = Counter()
         self._kill: KillAt | None = None
@@ -185,8 +187,10 @@ class FaultProxy:
             client.reset()
 
     def _open(self, request: h11.Request, connection: int) -> tuple[Call, KillAt | None]:
-        method, path = request.method.decode(), urlsplit(request.target.decode()).path
+        target = urlsplit(request.target.decode())
+        method, path = request.method.decode(), target.path
         with self._lock:
+            self.signatures.update(parse_qs(target.query).get("signature", ()))
             call = Call(len(self._calls), method, path, connection)
             self._calls.append(call)
             if kill := self._due_kill(method, path):

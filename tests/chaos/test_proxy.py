@@ -76,7 +76,7 @@ def test_proxy_passes_head_and_chunked_answers_on(client):
     assert len(client.get("/chunked/200000").content) == 200_000
 
 
-@pytest.mark.parametrize("fault", list(ANSWERS))
+@pytest.mark.parametrize("fault", [fault for fault in ANSWERS if fault is not Fault.REFUSED])
 def test_client_gets_the_injected_answer(server, proxy, client, fault):
     proxy.plan = always(fault)
     answer = client.put("/blob/a", content=b"12345")
@@ -85,6 +85,14 @@ def test_client_gets_the_injected_answer(server, proxy, client, fault):
     assert answer.headers.get("retry-after") == dict(expected.headers).get("Retry-After")
     assert [seen.received for seen in server.seen] == ([5] if expected.forwarded else [])
     assert proxy.calls[0].done_upstream is expected.forwarded
+
+
+def test_refusal_quotes_the_url_with_its_signature(proxy, client):
+    proxy.plan = always(Fault.REFUSED)
+    answer = client.put("/blob/a?expires=1&signature=secret", content=b"12345")
+    assert answer.status_code == 400
+    assert f"{proxy.url}/blob/a?expires=1&signature=secret" in answer.json()["error"]
+    assert proxy.signatures == {"secret"}
 
 
 def test_connection_survives_an_injected_answer(proxy, client):

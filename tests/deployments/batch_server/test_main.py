@@ -151,3 +151,13 @@ def test_server_killed_while_archives_arrive_has_those_it_confirmed_and_no_rest(
         assert second.client.count("b") == 2
         errors = second.terminate()
     assert KEY not in errors
+
+
+def test_signal_while_the_server_starts_ends_it_quietly(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "deployments.batch_server", "--port", "0", "--data", str(tmp_path), *NO_ENGINE]
+    with subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        wait_for((tmp_path / "server.lock").exists, "the lock")
+        process.send_signal(signal.SIGINT)
+        errors = process.communicate(timeout=10)[1]
+    assert process.returncode == 0
+    assert "Traceback" not in errors

@@ -1,0 +1,145 @@
+"""What must stay out of sight: the API key, and the signatures of signed URLs."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import tarfile
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pyarrow.parquet as pq
+import pytest
+
+from tests.chaos.calls import creates_job, downloads, sends_shard
+from tests.chaos.house import API_KEY, House, Outcome, make_photos
+from tests.chaos.plan import NO_FAULTS, Fault, FaultPlan, Matching, Moment
+
+pytestmark = [pytest.mark.engine, pytest.mark.prefect_server]
+
+MANAGED = {"PREFECT_API_URL": ""}
+"""Without a configured API a command uses the managed server of the house, and waits until it has all logs."""
+TALKATIVE = {"PREFECT_LOGGING_LEVEL": "DEBUG", "PREFECT_LOGGING_ROOT_LEVEL": "DEBUG"}
+EMBEDDED = ("--platform", "embedded", "--workflow", "minimal")
+WRONG_KEY = "not-the-key-of-this-platform"
+ARTIFACTS_A_PAGE = 200
+
+
+@dataclass(frozen=True)
+class Traced:
+    """The house after all the runs that might leave a secret behind."""
+
+    house: House
+    outcomes: dict[str, Outcome]
+    secrets: dict[str, bytes]
+
+
+@pytest.fixture(scope="module")
+def traced(whole_house: House) -> Traced:
+    house = whole_house
+    house.proxy.forget()
+    outcomes = {
+        "good": house.run("secrets", **MANAGED, **TALKATIVE),
+        "shard refused": refused(house, sends_shard),
+        "job refused": refused(house, creates_job),
+        "killed": house.run_and_kill("secrets killed", Moment.MID_RESPONSE, downloads),
+        "key refused": house.run("secrets", **MANAGED, ROBOFLOW_API_KEY=WRONG_KEY),
+        "embedded": house.run("secrets", source=make_photos(house.folder / "few", 5), options=EMBEDDED, **MANAGED),
+    }
+    kept = {name: (house.home / "server" / name).read_bytes().strip() for name in ("api-key", "url-secret")}
+    secrets = {"key": API_KEY.encode(), "wrong key": WRONG_KEY.encode(), **kept}
+    signatures = {f"signature {n}": signature.encode() for n, signature in enumerate(house.proxy.signatures)}
+    assert len(signatures) > 10
+    return Traced(house, outcomes, secrets | signatures)
+
+
+def refused(house: House, matching: Matching) -> Outcome:
+    """A run that the platform stops for good, with an answer that gives away whatever it was sent."""
+    house.proxy.plan = FaultPlan(share=1.0, kinds=(Fault.REFUSED,), matching=matching)
+    try:
+        return house.run(f"secrets {matching.__name__}", **MANAGED)
+    finally:
+        house.proxy.plan = NO_FAULTS
+
+
+def contents(path: Path) -> Iterator[bytes]:
+    """A file as it is and, where something is packed in it, that too."""
+    yield path.read_bytes()
+    if path.suffix == ".parquet":
+        yield str(pq.read_table(path).to_pylist()).encode()
+    elif path.suffix == ".db":
+        yield from cells(path)
+    elif path.name.endswith(".tar.gz"):
+        with tarfile.open(path) as archive:
+            for member in archive:
+                file = archive.extractfile(member)
+                yield file.read() if file else b""
+
+
+def cells(database: Path) -> Iterator[bytes]:
+    """All rows of all tables: a long text may be scattered over the file."""
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        for (table,) in tables:
+            for row in connection.execute(f'SELECT * FROM "{table}"'):
+                yield b"\n".join(cell if isinstance(cell, bytes) else str(cell).encode() for cell in row)
+
+
+def found(secrets: dict[str, bytes], path: Path) -> set[str]:
+    """Names of the secrets in a file."""
+    pattern = re.compile(b"|".join(re.escape(secret) for secret in secrets.values()))
+    names = {secret: name for name, secret in secrets.items()}
+    return {names[hit] for content in contents(path) for hit in pattern.findall(content)}
+
+
+def test_runs_end_as_they_should(traced):
+    outcomes = traced.outcomes
+    assert {name: outcome.status for name, outcome in outcomes.items()} == {
+        "good": 0,
+        "shard refused": 1,
+        "job refused": 1,
+        "killed": -9,
+        "key refused": 2,
+        "embedded": 0,
+    }
+    assert not any("Traceback" in outcome.errors for outcome in outcomes.values())
+    for name in ("shard refused", "job refused", "key refused"):
+        assert len([line for line in outcomes[name].errors.splitlines() if line.startswith("darkroom: ")]) == 1
+
+
+def test_output_of_commands_holds_no_secret(traced):
+    for name, outcome in traced.outcomes.items():
+        for secret_name, secret in traced.secrets.items():
+            assert secret.decode() not in outcome.output + outcome.errors, f"{secret_name} in the output of {name}"
+
+
+@pytest.mark.parametrize("place", ["runs", "home", "server", "server.log"])
+def test_files_hold_no_secret(traced, place):
+    root = traced.house.folder / place
+    paths = [path for path in (root, *root.rglob("*")) if path.is_file()]
+    where = {path: names for path in paths if (names := found(traced.secrets, path))}
+    own = {"api-key", "url-secret"}
+    assert {path: names for path, names in where.items() if path.name not in own} == {}
+    for path, names in where.items():
+        assert names == {path.name}
+
+
+def test_search_sees_what_the_prefect_database_holds(traced):
+    database = traced.house.home / "prefect" / "prefect.db"
+    key = traced.outcomes["good"].last_line[1]
+    log_line, artifact, refusal = f"job dr-{key}".encode(), b"Staged from", b"was refused with 400"
+    assert found({"log": log_line, "artifact": artifact, "error": refusal}, database) == {"log", "artifact", "error"}
+
+
+def test_artifacts_hold_no_secret(traced):
+    url, artifacts = f"{traced.house.prefect_url}/artifacts", ""
+    with httpx.Client(timeout=30, trust_env=False) as api:
+        count = api.post(f"{url}/count", json={}).raise_for_status().json()
+        for offset in range(0, count, ARTIFACTS_A_PAGE):
+            page = {"limit": ARTIFACTS_A_PAGE, "offset": offset}
+            artifacts += api.post(f"{url}/filter", json=page).raise_for_status().text
+    assert f"dr-{traced.outcomes['good'].last_line[1]}" in artifacts
+    assert [name for name, secret in traced.secrets.items() if secret.decode() in artifacts] == []
