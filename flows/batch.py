@@ -14,7 +14,7 @@ from pydantic import Field
 from tasks.core.identity import ResultOptions
 from tasks.core.journal import Journal
 from tasks.core.progress import Silent
-from tasks.core.records import RunSummary, Staged
+from tasks.core.records import RunSummary, Staged, StepRecords
 from tasks.core.request import RunRequest
 from tasks.core.run_folder import RunFolder
 from tasks.core.settings import load_settings
@@ -25,7 +25,6 @@ from tasks.roboflow_api.platform import EMBEDDED
 from tasks.stage import stage_media
 from tasks.steps.context import Run, Target
 from tasks.steps.stage import open_target
-from tasks.steps.summarize import StepRecords
 from tasks.summarize import summarize_run
 from tasks.wait import wait_for_job
 

@@ -6,10 +6,10 @@ from prefect import task
 from prefect.logging import get_run_logger
 
 from tasks.artifacts import show_link, show_markdown
-from tasks.core.records import RunSummary
+from tasks.core.records import RunSummary, StepRecords
 from tasks.retries import STEP
 from tasks.steps.context import Run
-from tasks.steps.summarize import StepRecords, summarize
+from tasks.steps.summarize import summarize
 
 
 @task(name="summarize", task_run_name="summarize", **STEP)

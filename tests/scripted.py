@@ -122,7 +122,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(reply.raw)
         else:
             self.send_response(reply.status)
-            for name, value in {"Content-Length": str(len(reply.body)), **reply.headers}.items():
+            end = {"Connection": "close"} if self.close_connection else {}
+            for name, value in {"Content-Length": str(len(reply.body)), **end, **reply.headers}.items():
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(reply.body[: reply.cut])

@@ -32,11 +32,11 @@ def imports_of(path: Path) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: a relative import hides where it leads"
-            assert node.module is not None
+            base = ".".join(path.relative_to(ROOT).parts[: -node.level]) if node.level else ""
+            source = ".".join(filter(None, (base, node.module)))
             for alias in node.names:
-                named = f"{node.module}.{alias.name}"
-                yield named if named in MODULES else node.module
+                named = f"{source}.{alias.name}"
+                yield named if named in MODULES else source
 
 
 def within(module: str, package: str) -> bool:
@@ -64,7 +64,7 @@ def test_code_lies_in_the_four_folders_only() -> None:
     strays = [
         path.relative_to(ROOT)
         for entry in ROOT.iterdir()
-        if entry.name not in (*HOUSE, "build", "runs")
+        if entry.name not in (*HOUSE, "build", "runs") and not entry.name.startswith(".")
         for path in ([entry] if entry.is_file() else entry.rglob("*.py"))
         if path.suffix == ".py" and is_ours(path)
     ]
@@ -124,11 +124,6 @@ def test_folders_of_tasks_form_no_circle() -> None:
             graph.setdefault(parts[1], set()).update(others - {parts[1]})
     order = list(TopologicalSorter(graph).static_order())
     assert set(order) == {path.name for path in (ROOT / "tasks").iterdir() if (path / "__init__.py").exists()}
-
-
-def test_modules_form_no_circle() -> None:
-    ours = {module: {name for name in names if name in MODULES} for module, names in IMPORTS.items()}
-    list(TopologicalSorter(ours).static_order())
 
 
 @pytest.mark.parametrize("folder", ["flows", "tasks", "deployments"])

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.chaos.calls import creates_job, downloads, sends_shard
-from tests.chaos.house import API_KEY, House, Outcome, make_photos
+from tests.chaos.house import API_KEY, EMBEDDED, House, Outcome, make_photos
 from tests.chaos.plan import NO_FAULTS, Fault, FaultPlan, Matching, Moment
 
 pytestmark = [pytest.mark.engine, pytest.mark.prefect_server]
@@ -23,7 +23,6 @@ pytestmark = [pytest.mark.engine, pytest.mark.prefect_server]
 MANAGED = {"PREFECT_API_URL": ""}
 """Without a configured API a command uses the managed server of the house, and waits until it has all logs."""
 TALKATIVE = {"PREFECT_LOGGING_LEVEL": "DEBUG", "PREFECT_LOGGING_ROOT_LEVEL": "DEBUG"}
-EMBEDDED = ("--platform", "embedded", "--workflow", "minimal")
 WRONG_KEY = "not-the-key-of-this-platform"
 ARTIFACTS_A_PAGE = 200
 

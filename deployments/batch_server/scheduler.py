@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from threading import Thread
+from threading import Thread, Timer
 
 from deployments.batch_server.blobs import NO_SPACE
 from deployments.batch_server.chunks import ChunkFolder
@@ -39,6 +39,8 @@ LOG = logging.getLogger(__name__)
 HELPERS = 2
 ATTEMPTS = 2
 """How often a task is tried before an engine failure counts."""
+RETRY_SECONDS = 5.0
+"""From a step of the scheduler that failed, of which the database took no record, to its next try."""
 
 
 class _Stopped(Exception):
@@ -105,12 +107,18 @@ class Scheduler:
 
     def _decide(self) -> None:
         while (event := self._events.get()) is not None and not self._stopping:
-            try:
-                event()
-                self._plan_waiting()
-                self._submit_waiting()
-            except Exception:
-                LOG.exception("the scheduler met an unexpected error")
+            for step in (event, self._plan_waiting, self._submit_waiting):
+                self._attempt(step)
+
+    def _attempt(self, step: Callable[[], None]) -> None:
+        """Take a step; one that fails, as where a full disk takes no record, is taken again: its job must not hang."""
+        try:
+            step()
+        except Exception:
+            LOG.exception("the scheduler met an unexpected error and tries again in %g s", RETRY_SECONDS)
+            again = Timer(RETRY_SECONDS, self._events.put, (step,))
+            again.daemon = True
+            again.start()
 
     # --- taking jobs
 
@@ -154,10 +162,10 @@ class Scheduler:
             self._submit(min(ready, key=lambda run: len(run.under_way)))
 
     def _submit(self, run: _Run) -> None:
-        task_id = run.waiting.popleft()
         if self._store.is_over(run.job.job_id):
             self._forget(run)
             return
+        task_id = run.waiting.popleft()
         run.under_way.add(task_id)
         try:
             if self._folder(run, task_id).is_complete:
@@ -254,8 +262,7 @@ class Scheduler:
             return
         failure = run.failure or self._store.failed_task(run.job.job_id)
         if failure is not None:
-            self._store.fail(run.job.job_id, failure)
-            self._forget(run)
+            self._fail(run, failure)
         elif self._store.is_over(run.job.job_id):
             self._forget(run)
         else:
@@ -290,9 +297,14 @@ class Scheduler:
         except _Stopped:
             return
         except Exception as error:  # noqa: BLE001 - whatever it is, the job must not wait for ever
-            self._store.fail(job_id, f"the export failed: {reason_of(error)}")
-        finally:
+            reason = f"the export failed: {reason_of(error)}"
+            self._events.put(lambda: self._fail(run, reason))
+        else:
             self._events.put(lambda: self._forget(run))
+
+    def _fail(self, run: _Run, reason: str) -> None:
+        self._store.fail(run.job.job_id, reason)
+        self._forget(run)
 
     def _forget(self, run: _Run) -> None:
         self._runs.pop(run.job.job_id, None)

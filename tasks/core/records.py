@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -90,6 +91,17 @@ class Exported(Record):
     unreadable: int
     """Results that cannot be read; left out."""
     seconds: float
+
+
+@dataclass(frozen=True)
+class StepRecords:
+    """What the steps before the last have left."""
+
+    staged: Staged
+    ingested: Ingested
+    launched: Launched
+    finished: Finished
+    exported: Exported
 
 
 class RunSummary(Record):

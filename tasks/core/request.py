@@ -26,14 +26,18 @@ class RunRequest(BaseModel):
     rerun: str = ""
 
     def command(self) -> str:
-        """The shell command that asks for this run again."""
+        """The shell command that asks for this run again.
+
+        Options that the command line does not take follow as a comment; ``run.json`` holds them all.
+        """
         words = ["darkroom", "run", self.source, "--workflow", self.workflow, "--platform", self.platform]
         for name, value in self.parameters.items():
             words += ["--param", f"{name}={_parameter_text(value)}"]
         words += ["--runs", str(self.runs)]
         if self.rerun:
             words += ["--rerun", self.rerun]
-        return shlex.join(words)
+        changed = self.options.model_dump(mode="json", exclude_defaults=True)
+        return shlex.join(words) + (f"  # with options {json.dumps(changed)}" if changed else "")
 
 
 def parse_parameter(text: str) -> tuple[str, Any]:

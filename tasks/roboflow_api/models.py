@@ -37,6 +37,10 @@ class WireModel(BaseModel):
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
+class Acknowledged(WireModel):
+    """An answer in which nothing is of interest but that it came."""
+
+
 class Page(WireModel):
     """Base of every paged answer; a null or missing token means the last page."""
 

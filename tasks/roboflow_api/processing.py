@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from urllib.parse import quote
 
 from tasks.roboflow_api.models import (
+    Acknowledged,
     JobAnswer,
     JobLog,
     JobLogsPage,
@@ -15,14 +16,9 @@ from tasks.roboflow_api.models import (
     StagesAnswer,
     TasksPage,
     TaskStatus,
-    WireModel,
     WorkflowProcessingJob,
 )
 from tasks.roboflow_api.transport import Transport
-
-
-class _Ignored(WireModel):
-    """An answer in which nothing is of interest."""
 
 
 class ProcessingApi:
@@ -43,7 +39,7 @@ class ProcessingApi:
         Raises:
             Conflict: the id is taken.
         """
-        self._transport.post(f"{self._root}/{job_id}", _Ignored, json=job.wire(), name=name)
+        self._transport.post(f"{self._root}/{job_id}", Acknowledged, json=job.wire(), name=name)
 
     def job(self, job_id: str) -> JobMetadata:
         """The job's state."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from urllib.parse import quote
 
 from tasks.roboflow_api.models import (
+    Acknowledged,
     BatchAnswer,
     BatchMetadata,
     BatchPart,
@@ -17,13 +18,8 @@ from tasks.roboflow_api.models import (
     ShardsPage,
     SignedUrlAnswer,
     SignedUrlDetails,
-    WireModel,
 )
 from tasks.roboflow_api.transport import Transport
-
-
-class _Ignored(WireModel):
-    """An answer in which nothing is of interest."""
 
 
 class StagingApi:
@@ -46,7 +42,7 @@ class StagingApi:
         """One image into a simple batch; sending the same file under the same name again changes nothing."""
         self.transport.post(
             f"{self._root}/{batch_id}/upload/image",
-            _Ignored,
+            Acknowledged,
             files={name: (name, content)},
             fileName=name,
             displayName=display_name,

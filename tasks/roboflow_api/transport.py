@@ -32,7 +32,8 @@ from tasks.roboflow_api.retrying import RetryPolicy, Timing, parse_retry_after, 
 M = TypeVar("M", bound=WireModel)
 P = TypeVar("P", bound=Page)
 
-TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+TRANSIENT_STATUS = frozenset({408, 425, 429, *range(500, 600)} - {501, 505, 507, 511})
+"""What may pass by itself; not so what is not implemented over there, a full disk, or a network's log-in page."""
 EXCERPT_CHARACTERS = 300
 PAGE_SIZE = 1000
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -117,9 +118,11 @@ class Transport:
         while True:
             page = self.get(path, answer, pageSize=PAGE_SIZE, nextPageToken=token, **params)
             yield page
-            token = page.next_page_token
+            before, token = token, page.next_page_token
             if not token:
                 return
+            if token == before:
+                raise RequestRefused(f"GET {_place(self.base_url + path)} gives the same page again and again")
 
     def post(
         self,

@@ -11,16 +11,12 @@ from urllib.parse import quote
 
 from tasks.core.errors import BadInput, NotFound, RequestRefused, WorkflowUnknown
 from tasks.core.identity import digest_json
-from tasks.roboflow_api.models import WireModel, WorkflowAnswer
+from tasks.roboflow_api.models import Acknowledged, WorkflowAnswer
 from tasks.roboflow_api.transport import Transport
 
 Definition = dict[str, Any]
 _IMAGE_INPUTS = frozenset({"WorkflowImage", "InferenceImage"})
 _PARAMETERS = frozenset({"WorkflowParameter", "InferenceParameter"})
-
-
-class _Ignored(WireModel):
-    """An answer in which nothing is of interest."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +82,7 @@ class WorkflowsApi:
         definition = read_definition(file)
         workflow = Workflow(f"{_slug(file.stem)}-{digest_json(definition)[:8]}", definition)
         try:
-            self._transport.post(f"{self._root}/{workflow.id}", _Ignored, json=definition)
+            self._transport.post(f"{self._root}/{workflow.id}", Acknowledged, json=definition)
         except NotFound:
             raise BadInput(
                 f"this platform takes no workflow files: save {file.name} as a workflow there and pass its id"

@@ -105,7 +105,10 @@ def _identity(status: os.stat_result) -> Identity:
     return status.st_dev, status.st_ino
 
 
-def _modified(status: os.stat_result) -> datetime:
-    """Microseconds, rounded down: what parquet and ``datetime`` can both hold."""
+def _modified(status: os.stat_result) -> datetime | None:
+    """Microseconds, rounded down: what parquet and ``datetime`` can both hold; ``None`` for a time beyond year 9999."""
     seconds, rest = divmod(status.st_mtime_ns // 1000, 1_000_000)
-    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest)
+    try:
+        return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest)
+    except (OverflowError, ValueError, OSError):
+        return None

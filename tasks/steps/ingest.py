@@ -130,7 +130,7 @@ def _unsent(run: Run, limits: ShardLimits) -> Iterator[Shard]:
 
 
 def _arrived(run: Run) -> frozenset[str]:
-    """The names in the batch, once what was under way when an earlier process was killed has shown up."""
+    """The names that the platform took or refused, once what was under way at an earlier process's end has shown up."""
     run.timing.sleep(run.platform.settle)
     settled = poll_until(
         lambda: _look(run),
@@ -139,9 +139,10 @@ def _arrived(run: Run) -> frozenset[str]:
         pace=run.platform.pace,
         timing=run.timing,
     )
-    if settled is None or not settled.count:
+    if settled is None or not settled.exists:
         return frozenset()
-    return frozenset(file.file_name for file in run.platform.staging.files(run.remote_id))
+    refused = frozenset(name for name, _reason in settled.refused)
+    return refused.union(file.file_name for file in run.platform.staging.files(run.remote_id))
 
 
 def _upload_one(run: Run, shard: Shard) -> int:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
-from tasks.core.records import RunSummary
+from tasks.core.records import RunSummary, StepRecords
 from tasks.media.manifest import find_row
 from tasks.results.report import write_report
 from tasks.results.report_data import read_report_data
@@ -12,9 +12,6 @@ from tasks.results.report_images import OpenSource
 from tasks.results.report_model import Counts, Report, StepTime
 from tasks.steps.context import Run
 from tasks.steps.stage import read_lock
-
-if TYPE_CHECKING:
-    from tasks.steps.summarize import StepRecords
 
 
 def draw_report(run: Run, records: StepRecords, summary: RunSummary) -> None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 
 from tasks.core.errors import RunIncomplete
-from tasks.core.records import Exported, Finished, Ingested, Launched, RunSummary, Staged
+from tasks.core.records import Exported, RunSummary, StepRecords
 from tasks.media.manifest import ManifestRow, read_manifest
 from tasks.results.tables import Failure, write_failures
 from tasks.steps.context import Run
@@ -20,17 +20,6 @@ from tasks.steps.stage import read_lock
 from tasks.steps.wait import IMAGE_FAILED
 
 SHOWN_MISSING = 5
-
-
-@dataclass(frozen=True)
-class StepRecords:
-    """What the steps before have left."""
-
-    staged: Staged
-    ingested: Ingested
-    launched: Launched
-    finished: Finished
-    exported: Exported
 
 
 def summarize(run: Run, records: StepRecords, begun: float) -> RunSummary:
@@ -47,8 +36,9 @@ def summarize(run: Run, records: StepRecords, begun: float) -> RunSummary:
     here = run.timing.clock()
     failures = reconcile(run, records.exported)
     write_failures(run.folder.failures, failures)
-    summary = _summary(run, records, failures, begun, here)
-    draw_report(run, records, summary)
+    draft = _summary(run, records, failures) | _times(run, begun, here)
+    draw_report(run, records, RunSummary.model_validate(draft))
+    summary = RunSummary.model_validate(draft | _times(run, begun, here))  # now with the time that the report took
     run.folder.finish(summary)
     return summary
 
@@ -97,32 +87,35 @@ def _column(file: Path, name: str) -> set[str]:
     return set(pq.read_table(file, columns=[name])[name].to_pylist())
 
 
-def _summary(run: Run, records: StepRecords, failures: list[Failure], begun: float, here: float) -> RunSummary:
-    request, platform, now = run.target.request, run.platform, run.timing.clock()
+def _summary(run: Run, records: StepRecords, failures: list[Failure]) -> dict[str, Any]:
+    """The summary's fields, less the times of this step."""
+    request, platform = run.target.request, run.platform
     rejected = sum(failure.state == "rejected" for failure in failures)
-    return RunSummary(
-        key=run.folder.key,
-        source=request.source,
-        workflow=run.target.workflow.id,
-        workflow_digest=run.target.workflow.digest,
-        platform=platform.name,
-        workspace=platform.workspace,
-        batch_id=records.ingested.batch_id,
-        job_id=records.launched.job_id,
-        files=records.staged.files,
-        processed=records.staged.files - len(failures),
-        failed=len(failures) - rejected,
-        rejected=rejected,
-        predictions=records.exported.predictions,
-        bytes=records.ingested.bytes,
-        started=datetime.fromisoformat(read_lock(run.folder)["started"]),
-        finished=run.timing.now(),
-        seconds=now - begun,
-        stage_seconds=records.staged.seconds,
-        ingest_seconds=records.ingested.seconds,
-        launch_seconds=records.launched.seconds,
-        wait_seconds=records.finished.seconds,
-        export_seconds=records.exported.seconds,
-        summarize_seconds=now - here,
-        folder=run.folder.root,
-    )
+    return {
+        "key": run.folder.key,
+        "source": request.source,
+        "workflow": run.target.workflow.id,
+        "workflow_digest": run.target.workflow.digest,
+        "platform": platform.name,
+        "workspace": platform.workspace,
+        "batch_id": records.ingested.batch_id,
+        "job_id": records.launched.job_id,
+        "files": records.staged.files,
+        "processed": records.staged.files - len(failures),
+        "failed": len(failures) - rejected,
+        "rejected": rejected,
+        "predictions": records.exported.predictions,
+        "bytes": records.ingested.bytes,
+        "started": datetime.fromisoformat(read_lock(run.folder)["started"]),
+        "stage_seconds": records.staged.seconds,
+        "ingest_seconds": records.ingested.seconds,
+        "launch_seconds": records.launched.seconds,
+        "wait_seconds": records.finished.seconds,
+        "export_seconds": records.exported.seconds,
+        "folder": run.folder.root,
+    }
+
+
+def _times(run: Run, begun: float, here: float) -> dict[str, Any]:
+    now = run.timing.clock()
+    return {"finished": run.timing.now(), "seconds": now - begun, "summarize_seconds": now - here}

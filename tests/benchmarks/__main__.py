@@ -4,7 +4,7 @@ Two questions, each answered by whole commands in processes of their own:
 
 - *throughput*: images a second of ``darkroom run`` on photographs of about 40 kB, everything included but the set-up
   (servers are started within the time), against ``inference workflows process-images-directory`` on the same
-  photographs with the same workflow and the same outputs kept. The two take turns, so that a noisy machine disturbs both.
+  photographs with the same workflow and the same outputs. The two take turns, so that a noisy machine disturbs both.
 - *memory*: peak resident memory of the flow's process at few and at many small images.
 
 Nothing here asserts: the table is to be read, and goes into the README as it was measured.

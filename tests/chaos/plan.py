@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import random
 import signal
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 Matching = Callable[[str, str], bool]
@@ -125,6 +126,8 @@ class KillAt:
     """Which of the matching calls since the kill was armed, counted from 0."""
     moment: Moment
     matching: Matching = anything
+    killed: threading.Event = field(default_factory=threading.Event, compare=False)
+    """Set once the process is dead; its own, so that a kill that is slow to tell is not taken for the next one."""
 
 
 @dataclass

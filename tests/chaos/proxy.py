@@ -49,7 +49,7 @@ class FaultProxy:
         self._upstream = (parts.hostname or "127.0.0.1", parts.port or 80)
         self.plan = plan
         self.killed = threading.Event()
-        """Set once an armed kill has happened and the process is dead."""
+        """That of the last kill that was armed: set once it has happened and the process is dead."""
         self.problems: list[str] = []
         """What the proxy itself did wrong: empty after a sound run."""
         self.signatures: set[str] = set()
@@ -87,7 +87,7 @@ class FaultProxy:
         with self._lock:
             self._kill, self._kill_countdown = kill, kill.index if kill else 0
             if kill:
-                self.killed.clear()
+                self.killed = kill.killed
 
     def forget(self) -> None:
         """Drops the record and starts the plan's sequence anew; for use while no call is under way."""
@@ -178,7 +178,7 @@ class FaultProxy:
         except ChildProcessError:
             self.problems.append("the process to kill is not a child of the test")
         else:
-            self.killed.set()
+            kill.killed.set()
 
     async def _break(self, client: Peer, moment: Moment | None) -> None:
         if moment is Moment.MID_RESPONSE:

@@ -12,7 +12,7 @@ from tests.chaos.calls import (
     reads_workflow,
     sends_shard,
 )
-from tests.chaos.house import SHARDS, House, Outcome, assert_whole, finish
+from tests.chaos.house import EMBEDDED, SHARDS, House, Outcome, assert_accounted, assert_whole, finish, make_photos
 from tests.chaos.plan import Moment
 
 pytestmark = [pytest.mark.engine, pytest.mark.prefect_server]
@@ -37,6 +37,8 @@ CALLS = (
     (downloads, Moment.MID_RESPONSE),
     (downloads, Moment.AFTER_UPSTREAM_ANSWER),
 )
+HANDFUL = 9
+"""So few that they go up one by one."""
 BEFORE, AFTER = (), ("--after",)
 RECORDS = (
     ('"step":"ingest","part":"limits"', BEFORE),
@@ -101,6 +103,14 @@ def test_run_killed_at_one_file_after_another_is_whole(house):
         assert_killed(house.run("files", "--kill-at-fs", "0", "--only", point, *when), (point, when))
     assert_whole(house, house.run("files"))
     assert_sent_once(house)
+
+
+def test_run_of_a_handful_on_the_embedded_server_is_whole_after_kills(house):
+    few = make_photos(house.folder / "handful", HANDFUL)
+    for line in ('"event":"done","step":"ingest","part":"shard-*5"', '"step":"wait"'):
+        kill = ("--kill-at-fs", "0", "--only", f"append */journal.jsonl *{line}*")
+        assert_killed(house.run("embedded", *kill, source=few, options=EMBEDDED), line)
+    assert_accounted(house, house.run("embedded", source=few, options=EMBEDDED), HANDFUL)
 
 
 def test_finished_run_is_found_without_a_write_and_without_prefect(house, tmp_path):

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from deployments.batch_server.engine.interface import EngineFailure
+from deployments.batch_server.store.execution import ExecutionStore
 from deployments.batch_server.unavailable import UnavailableEngine
 from tests.deployments.batch_server.running import ServerClient, job_body, process_server, settings_for, thread_server
 from tests.deployments.batch_server.small_engine import SmallEngine
@@ -34,6 +35,30 @@ def test_engine_that_stays_away_fails_the_job_with_its_reason(tmp_path: Path) ->
         server.jobs("POST", "/j", json=job_body("b"))
         found = server.finished("j")
     assert found["error"]
+    assert "the engine's Python is missing" in found["lastNotification"]
+
+
+@pytest.mark.parametrize("call", ["fail_task", "fail"])
+def test_failure_that_could_not_be_recorded_is_recorded_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    record = getattr(ExecutionStore, call)
+    refused: list[tuple[str, ...]] = []
+
+    def refuse_once(store: ExecutionStore, *args: str) -> None:
+        if not refused:
+            refused.append(args)
+            raise OSError("database or disk is full")
+        record(store, *args)
+
+    monkeypatch.setattr(ExecutionStore, call, refuse_once)
+    monkeypatch.setattr("deployments.batch_server.scheduler.RETRY_SECONDS", 0.01)
+    engine = UnavailableEngine("the engine's Python is missing")
+    with thread_server(settings_for(tmp_path / "data", chunk_limit=4), engine) as server:
+        server.fill("b", IMAGES)
+        server.jobs("POST", "/j", json=job_body("b"))
+        found = server.finished("j")
+    assert (found["error"], len(refused)) == (True, 1)
     assert "the engine's Python is missing" in found["lastNotification"]
 
 

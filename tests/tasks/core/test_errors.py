@@ -1,5 +1,6 @@
 import errno
 import inspect
+import os
 
 import pytest
 
@@ -39,8 +40,6 @@ def test_other_errors_are_not_transient() -> None:
     ],
 )
 def test_local_fault_says_what_to_change(code: int, says: str) -> None:
-    import os
-
     fault = local_fault(OSError(code, os.strerror(code), "/runs/x"))
     assert isinstance(fault, LocalFault)
     assert says in str(fault)

@@ -12,7 +12,7 @@ def test_file_appears_whole(tmp_path: Path) -> None:
         partial.write_text("new")
         assert not target.exists()
     assert target.read_text() == "new"
-    assert os.listdir(tmp_path) == ["a.txt"]
+    assert [*tmp_path.iterdir()] == [target]
 
 
 def test_file_stays_as_it_was_on_failure(tmp_path: Path) -> None:
@@ -34,7 +34,7 @@ def test_file_is_flushed_before_it_appears(tmp_path: Path, monkeypatch: pytest.M
     target, flushed, sync = tmp_path / "a.txt", [], os.fsync
 
     def watching(handle: int) -> None:
-        flushed.append((Path(os.readlink(f"/proc/self/fd/{handle}")), target.exists()))
+        flushed.append((Path(f"/proc/self/fd/{handle}").readlink(), target.exists()))
         sync(handle)
 
     monkeypatch.setattr(os, "fsync", watching)

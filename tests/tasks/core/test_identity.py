@@ -68,5 +68,5 @@ def test_digest_ignores_order_and_keeps_unicode_apart() -> None:
 
 def test_options_out_of_range_are_refused() -> None:
     for wrong in ({"max_image_failure_rate": 1.1}, {"max_image_failure_rate": -0.1}, {"no_such": 1}):
-        with pytest.raises(ValueError, match="max_image_failure_rate|no_such"):
+        with pytest.raises(ValueError, match=r"max_image_failure_rate|no_such"):
             ResultOptions.model_validate(wrong)

@@ -47,9 +47,12 @@ def test_counting_keeps_names_apart_and_remembers_totals() -> None:
 def test_counting_takes_reports_of_many_threads() -> None:
     published = Recording()
     counting = Counting(published, clock=lambda: 0.0)
-    threads = [
-        threading.Thread(target=lambda: [counting.advance("a", 1, 4000) for _ in range(1000)]) for _ in range(4)
-    ]
+
+    def work() -> None:
+        for _ in range(1000):
+            counting.advance("a", 1, 4000)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -12,7 +12,9 @@ KINDS = [kind for kind in vars(records).values() if inspect.isclass(kind) and is
 STAGED = Staged(key="k", folder=Path("runs/k"), files=5, rejected=2, ignored=1, bytes=10, seconds=0.5)
 
 
-@pytest.mark.parametrize("record", [STAGED, Launched(job_id="j", attached=True, seconds=1), summary("0" * 16)], ids=repr)
+@pytest.mark.parametrize(
+    "record", [STAGED, Launched(job_id="j", attached=True, seconds=1), summary("0" * 16)], ids=repr
+)
 def test_record_survives_the_journal(record: Record) -> None:
     assert type(record).model_validate(record.model_dump(mode="json")) == record
     assert len(record.model_dump_json()) < 2000

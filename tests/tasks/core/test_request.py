@@ -67,7 +67,11 @@ def test_command_asks_for_the_same_parameters(value: Any) -> None:
 
 def test_command_is_safe_for_a_shell() -> None:
     request = RunRequest(
-        source="/data/it's $HOME", workflow="./my flow.json", platform="http://h:1", runs=Path("my runs"), rerun="again 1"
+        source="/data/it's $HOME",
+        workflow="./my flow.json",
+        platform="http://h:1",
+        runs=Path("my runs"),
+        rerun="again 1",
     )
     assert shlex.split(request.command()) == [
         *("darkroom", "run", "/data/it's $HOME", "--workflow", "./my flow.json", "--platform", "http://h:1"),

@@ -64,7 +64,7 @@ def test_staging_folder_is_gone_afterwards(tmp_path: Path) -> None:
         assert folder.parent == runs / STAGING
     with pytest.raises(ZeroDivisionError), staging_folder(runs):
         raise ZeroDivisionError
-    assert os.listdir(runs / STAGING) == []
+    assert [*(runs / STAGING).iterdir()] == []
 
 
 def test_staging_folder_sweeps_what_a_killed_process_left(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_staging_folder_leaves_a_living_process_alone(tmp_path: Path) -> None:
             assert folder != Path(held)
         assert (Path(held) / "manifest.parquet").exists()
         process.communicate()
-    assert os.listdir(tmp_path / STAGING) == []
+    assert [*(tmp_path / STAGING).iterdir()] == []
 
 
 def test_staging_folder_may_be_taken_by_many_at_once(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_staging_folder_may_be_taken_by_many_at_once(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert problems == []
-    assert os.listdir(tmp_path / STAGING) == []
+    assert [*(tmp_path / STAGING).iterdir()] == []
 
 
 def test_adopt_makes_the_staged_folder_the_run_s(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_adopt_makes_the_staged_folder_the_run_s(tmp_path: Path) -> None:
         (folder / "manifest.parquet").write_text("staged")
         adopt(folder, run)
     assert run.manifest.read_text() == "staged"
-    assert os.listdir(tmp_path / STAGING) == []
+    assert [*(tmp_path / STAGING).iterdir()] == []
 
 
 def test_adopt_keeps_the_first(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_adopt_does_not_take_a_strange_folder_for_a_run(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="not empty"), staging_folder(tmp_path) as folder:
         (folder / "manifest.parquet").write_text("staged")
         adopt(folder, run)
-    assert os.listdir(run.root) == ["holiday.txt"]
+    assert [*run.root.iterdir()] == [run.root / "holiday.txt"]
 
 
 def test_held_keeps_another_process_out_until_it_is_killed(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_finished_run_is_read_back(tmp_path: Path) -> None:
     run.finish(made)
     assert run.finished() == made
     assert pq.read_table(run.summary).num_rows == 1
-    assert os.listdir(run.root) == ["summary.parquet"]
+    assert [*run.root.iterdir()] == [run.summary]
 
 
 def test_finished_run_keeps_times_in_utc(tmp_path: Path) -> None:

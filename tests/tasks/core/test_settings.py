@@ -58,6 +58,6 @@ def test_empty_variables_count_as_absent(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_region_that_is_none_is_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROBOFLOW_REGION", "mars")
-    with pytest.raises(BadInput, match="ROBOFLOW_REGION: .*'us' or 'eu'") as caught:
+    with pytest.raises(BadInput, match=r"ROBOFLOW_REGION: .*'us' or 'eu'") as caught:
         load_settings()
     assert "\n" not in str(caught.value)

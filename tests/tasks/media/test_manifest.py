@@ -104,7 +104,7 @@ def test_manifest_stages_a_truncated_picture(photos: Path) -> None:
 def test_manifest_rejects_a_name_that_is_not_utf8(photos: Path) -> None:
     source = picture(photos / "a.jpg")
     for name in (b"\xff.jpg", b"\xfe.jpg", rb"\xff.jpg"):
-        shutil.copy(source, os.fsencode(photos) + b"/" + name)
+        shutil.copy(os.fsencode(source), os.fsencode(photos) + b"/" + name)
     facts, _ = stage(photos)
     rows = list(read_manifest(photos.parent / "manifest.parquet"))
     bad = [row for row in rows if row.state == "rejected"]
@@ -123,7 +123,16 @@ def test_manifest_tells_namesakes_apart(photos: Path) -> None:
 
 
 def test_manifest_takes_odd_names(photos: Path) -> None:
-    names = {"a b.jpg", "quote'\".jpg", "line\nbreak.jpg", "日本 🙂.jpg", "-rf.jpg", ".a.jpg", "x" * 250 + ".jpg", "~~.jpg"}
+    names = {
+        "a b.jpg",
+        "quote'\".jpg",
+        "line\nbreak.jpg",
+        "日本 🙂.jpg",
+        "-rf.jpg",
+        ".a.jpg",
+        "x" * 250 + ".jpg",
+        "~~.jpg",
+    }
     for name in names:
         picture(photos / name)
     _, rows = stage(photos)

@@ -117,6 +117,7 @@ TOKEN = {"nextPageToken": "t"}
 SAMPLES: dict[str, dict[str, Any]] = {
     "WireModel": {},
     "Page": TOKEN,
+    "Acknowledged": {},
     "WorkspaceAnswer": {"workspace": "w"},
     "BatchMetadata": BATCH,
     "BatchAnswer": {"batch": BATCH},
@@ -146,9 +147,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
     "WorkflowEntry": WORKFLOW,
     "WorkflowAnswer": {"workflow": WORKFLOW, "status": "ok"},
 }
-MODELS = [
-    found for found in vars(models).values() if inspect.isclass(found) and issubclass(found, WireModel)
-]
+MODELS = [found for found in vars(models).values() if inspect.isclass(found) and issubclass(found, WireModel)]
 each_model = pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
 
 

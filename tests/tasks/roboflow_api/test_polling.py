@@ -98,7 +98,8 @@ def test_poll_grows_patient_and_starts_afresh_on_change() -> None:
 
 
 def test_poll_tells_every_change_once() -> None:
-    time, seen = FakeTime(), []
+    time = FakeTime()
+    seen: list[object] = []
     poll_until(
         looks("a", "a", BAD, "a", "b", "b", "a", "done"),
         lambda state: state == "done",

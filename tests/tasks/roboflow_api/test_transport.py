@@ -28,9 +28,7 @@ from tests.scripted import Reply, Scripted
 from tests.tasks.roboflow_api.conftest import KEY
 
 HTML = b"<!DOCTYPE html>\n<html><body><h1>Sorry</h1>\n<p>Try\n later</p></body></html>"
-HTTPX_ERRORS = [
-    kind for kind in vars(httpx).values() if inspect.isclass(kind) and issubclass(kind, Exception)
-]
+HTTPX_ERRORS = [kind for kind in vars(httpx).values() if inspect.isclass(kind) and issubclass(kind, Exception)]
 GOOD = Reply(body=b'{"count": 3}')
 
 
@@ -62,7 +60,7 @@ def test_mapping_bears_a_url_that_is_none() -> None:
         raise httpx.InvalidURL("no")
 
 
-@pytest.mark.parametrize("status", sorted(TRANSIENT_STATUS))
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 520, 599])
 def test_get_retries_transient_status(server: Scripted, transport: Transport, time: FakeTime, status: int) -> None:
     server.replies([Reply(status, HTML), Reply(status), GOOD])
     assert count(transport) == 3
@@ -70,7 +68,8 @@ def test_get_retries_transient_status(server: Scripted, transport: Transport, ti
 
 
 def test_transient_status_are_those_of_the_contract() -> None:
-    assert {408, 425, 429, 500, 502, 503, 504} == TRANSIENT_STATUS
+    assert {status for status in range(400, 500) if status in TRANSIENT_STATUS} == {408, 425, 429}
+    assert {status for status in range(500, 600) if status not in TRANSIENT_STATUS} == {501, 505, 507, 511}
 
 
 def test_get_gives_up_after_the_attempts(server: Scripted, time: FakeTime) -> None:
@@ -94,7 +93,13 @@ def test_get_gives_up_after_the_total_time(server: Scripted, time: FakeTime) -> 
 
 @pytest.mark.parametrize(
     ("asked", "pause"),
-    [("7", 7.0), ("0", 0.2), ("Tue, 15 Sep 2026 12:00:30 GMT", 30.0), ("Tue, 15 Sep 2026 11:00:00 GMT", 0.2), ("?", 0.2)],
+    [
+        ("7", 7.0),
+        ("0", 0.2),
+        ("Tue, 15 Sep 2026 12:00:30 GMT", 30.0),
+        ("Tue, 15 Sep 2026 11:00:00 GMT", 0.2),
+        ("?", 0.2),
+    ],
 )
 def test_retry_after_is_honoured(
     server: Scripted, transport: Transport, time: FakeTime, asked: str, pause: float
@@ -132,8 +137,18 @@ def test_refusals_are_final(
 
 @pytest.mark.parametrize(
     "body",
-    [HTML, b"", b"null", b"[1, 2]", b'"text"', b"\xff\xfe\x00", b'{"error": {"deep": 1}}', b"{}", b"[" * 100_000]
-    + [b'{"error": "half a pair: \\ud800"}'],
+    [
+        HTML,
+        b"",
+        b"null",
+        b"[1, 2]",
+        b'"text"',
+        b"\xff\xfe\x00",
+        b'{"error": {"deep": 1}}',
+        b"{}",
+        b"[" * 100_000,
+        b'{"error": "half a pair: \\ud800"}',
+    ],
     ids=["html", "empty", "null", "list", "string", "bytes", "nested", "object", "deep", "surrogate"],
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "no-such-charset"])
@@ -202,8 +217,19 @@ def test_server_that_is_down_is_transient(time: FakeTime) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["", "host", "host:80", "ftp://host", "http://", "https:///path", "http://[::1", "http://[x]/", "file:///etc"]
-    + ["http://host/?api_key=rf-secret-4711", "http://host/#part"],
+    [
+        "",
+        "host",
+        "host:80",
+        "ftp://host",
+        "http://",
+        "https:///path",
+        "http://[::1",
+        "http://[x]/",
+        "file:///etc",
+        "http://host/?api_key=rf-secret-4711",
+        "http://host/#part",
+    ],
 )
 def test_base_url_that_is_none_is_bad_input(url: str) -> None:
     with pytest.raises(BadInput) as caught:
@@ -256,7 +282,9 @@ def test_base_url_may_end_in_a_slash(server: Scripted, time: FakeTime) -> None:
 
 @pytest.mark.parametrize("end", [{}, {"nextPageToken": None}, {"nextPageToken": ""}], ids=["missing", "null", "empty"])
 def test_pages_end_without_a_token(server: Scripted, transport: Transport, end: dict[str, str | None]) -> None:
-    server.answers({"shards": [], "nextPageToken": "a b&c"}, {"shards": [], "nextPageToken": "2"}, {"shards": [], **end})
+    server.answers(
+        {"shards": [], "nextPageToken": "a b&c"}, {"shards": [], "nextPageToken": "2"}, {"shards": [], **end}
+    )
     assert len(list(transport.pages("/shards", ShardsPage, severity="error"))) == 3
     assert [seen.query.get("nextPageToken") for seen in server.seen] == [None, "a b&c", "2"]
     assert all(seen.query["severity"] == "error" and seen.query["pageSize"] == "1000" for seen in server.seen)

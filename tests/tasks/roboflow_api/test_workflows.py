@@ -116,7 +116,7 @@ def test_register_tells_a_platform_that_takes_no_files(
     "content", ["", "no json", "[]", "null", "{}", '{"specification": 1}', '{"inputs": [], "steps": []}']
 )
 def test_definition_that_is_none_is_bad_input(tmp_path: Path, content: str) -> None:
-    with pytest.raises(BadInput, match="Workflow.json"):
+    with pytest.raises(BadInput, match=r"Workflow\.json"):
         read_definition(written(tmp_path, content))
 
 

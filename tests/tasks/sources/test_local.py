@@ -1,12 +1,15 @@
 import os
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from tasks.core.errors import BadInput
 from tasks.sources.base import SourceChanged
 from tasks.sources.local import LocalSource
+
+MEMORY = Path("/dev/shm")
 
 
 def fill(folder: Path, *keys: str) -> None:
@@ -38,6 +41,17 @@ def test_list_takes_times_before_1970(tmp_path: Path) -> None:
     os.utime(tmp_path / "a.jpg", ns=(0, -500))
     (item,) = LocalSource(tmp_path).list()
     assert item.modified == datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
+
+
+@pytest.mark.skipif(not MEMORY.is_dir(), reason="needs a file system that keeps any time")
+def test_list_takes_times_that_no_calendar_has() -> None:
+    with TemporaryDirectory(dir=MEMORY) as name:
+        fill(Path(name), "a.jpg")
+        os.utime(Path(name, "a.jpg"), (0, 10**12))
+        source = LocalSource(Path(name))
+        (item,) = source.list()
+        assert item.modified is None
+        source.open(item).close()
 
 
 def test_list_ends_in_loops_of_links(tmp_path: Path) -> None:
@@ -97,24 +111,26 @@ def test_output_folder_itself_is_no_source(tmp_path: Path) -> None:
 
 
 def test_list_goes_deeper_than_the_interpreter_s_stack(tmp_path: Path) -> None:
-    here = os.getcwd()
+    depth, here = 1200, os.open(tmp_path, os.O_RDONLY)  # paths that long cannot be made or removed in one go
+
+    def go(to: str) -> None:
+        nonlocal here
+        there = os.open(to, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = there
+
+    for _ in range(depth):
+        os.mkdir("d", dir_fd=here)
+        go("d")
+    os.close(os.open("a.jpg", os.O_CREAT, dir_fd=here))
     try:
-        os.chdir(tmp_path)
-        for _ in range(1200):
-            os.mkdir("d")
-            os.chdir("d")
-        Path("a.jpg").write_bytes(b"x")
-        os.chdir(tmp_path)
-        assert keys(tmp_path) == ["d/" * 1200 + "a.jpg"]
-        os.rename("d", "e")
-        for _ in range(1200):  # pytest's own clean-up recurses
-            os.chdir("e" if Path.cwd() == tmp_path else "d")
-        os.unlink("a.jpg")
-        for _ in range(1199):
-            os.chdir("..")
-            os.rmdir("d")
-    finally:
-        os.chdir(here)
+        assert keys(tmp_path) == ["d/" * depth + "a.jpg"]
+    finally:  # pytest's own clean-up recurses
+        os.unlink("a.jpg", dir_fd=here)
+        for _ in range(depth):
+            go("..")
+            os.rmdir("d", dir_fd=here)
+        os.close(here)
 
 
 def test_list_is_a_stream(tmp_path: Path) -> None:

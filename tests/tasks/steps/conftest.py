@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from tasks.core.journal import Journal
 from tasks.core.progress import Silent
-from tasks.core.records import RunSummary
+from tasks.core.records import RunSummary, StepRecords
 from tasks.core.request import RunRequest
 from tasks.core.run_folder import RunFolder
 from tasks.core.settings import Settings
@@ -21,7 +21,7 @@ from tasks.steps.export import export
 from tasks.steps.ingest import ingest
 from tasks.steps.launch import launch
 from tasks.steps.stage import load_staged, open_target, stage
-from tasks.steps.summarize import StepRecords, summarize
+from tasks.steps.summarize import summarize
 from tasks.steps.wait import wait
 from tests.deployments.batch_server.running import KEY, ServerClient, settings_for, thread_server
 from tests.deployments.batch_server.small_engine import SmallEngine

@@ -26,7 +26,7 @@ SHARDED = SIMPLE_UPLOAD_MOST + 1
 
 
 def column(path: Path, name: str) -> list[object]:
-    return pq.read_table(path)[name].to_pylist()
+    return list(pq.read_table(path)[name].to_pylist())
 
 
 def names_in_batch(server: ServerClient, batch: str) -> list[str]:

@@ -14,7 +14,14 @@ from tasks.sources.local import LocalSource
 from tasks.transfer.shards import FileChanged, Shard, ShardLimits, plan_shards, stream_file, stream_shard
 
 MEGABYTE = 1 << 20
-SIZES = {"a.jpg": 1, "b/c.jpg": 511, "d.jpg": 512, "e é.jpg": 513, "x" * 120 + ".jpg": 10_000, "z" * 240 + ".png": 300_000}
+SIZES = {
+    "a.jpg": 1,
+    "b/c.jpg": 511,
+    "d.jpg": 512,
+    "e é.jpg": 513,
+    "x" * 120 + ".jpg": 10_000,
+    "z" * 240 + ".png": 300_000,
+}
 
 
 @pytest.fixture
