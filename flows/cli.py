@@ -9,10 +9,11 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from flows.prefect_server import managed_prefect_api
+from flows.prefect_server import managed_prefect_api, prefect_warming_up
 from flows.terminal import print_runs, print_summary, watched_run, wide_console
 from tasks.core.errors import DarkroomError, local_fault
 from tasks.core.records import RunSummary
@@ -21,6 +22,7 @@ from tasks.core.request import RunRequest, parse_parameter
 from tasks.core.run_folder import find_run, list_runs
 from tasks.core.settings import Settings, load_settings
 from tasks.roboflow_api.platform import EMBEDDED
+from tasks.sources.registry import open_source
 from tasks.steps.stage import find_finished, open_target, read_lock
 
 INTERRUPTED = 130
@@ -57,15 +59,24 @@ def run(options: argparse.Namespace) -> int:
         runs=options.runs or settings.runs,
         rerun=options.rerun,
     )
-    # Held open until the end, so that the embedded server stays up between the look and the flow.
-    with open_target(request, settings) as target:
-        summary = find_finished(target).finished()
+    open_source(request.source)  # bad input is told before anything is started
+    with ExitStack() as held:
+        if not _finished_before(request):
+            held.enter_context(prefect_warming_up(settings.home))
+        # Held open until the end, so that the embedded server stays up between the look and the flow.
+        summary = find_finished(held.enter_context(open_target(request, settings))).finished()
         if summary is None:
             summary = _run_flow(request, settings)
         else:
             print(f"run {summary.key} finished before: nothing to do (--rerun LABEL does it afresh)", file=sys.stderr)
     print_summary(summary, wide_console())
     return 0
+
+
+def _finished_before(request: RunRequest) -> bool:
+    """Whether a finished run was asked for in the same words; its source may have changed since."""
+    asked = request.model_dump(mode="json")
+    return any(folder.summary.exists() and read_lock(folder)["request"] == asked for folder in list_runs(request.runs))
 
 
 def _run_flow(request: RunRequest, settings: Settings) -> RunSummary:

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import importlib
 import os
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 from flows.prefect_config import check_api, configured_api_url
 from flows.prefect_drain import drain
-from tasks.core.errors import DarkroomError, ServiceFailed
-from tasks.core.services import ManagedService, exclusive
+from tasks.core.errors import DarkroomError
+from tasks.core.services import ManagedService
 from tasks.core.supervisor import Limits
 
 SERVER_SETTINGS = {
@@ -37,9 +35,9 @@ CLIENT_SETTINGS = {
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     "DO_NOT_TRACK": "1",
 }
-# A fresh home adds the migrations, and a busy machine its load.
-LIMITS = Limits(start_timeout=120.0, linger=2.0)
-PREPARE_SECONDS = 300.0
+# A fresh home adds the migrations, and a busy machine its load. Task runs are recorded from a queue that a stopping
+# server drops, so it stays for several of the recorder's intervals after it has received the last event.
+LIMITS = Limits(start_timeout=120.0, linger=5.0)
 
 
 @contextmanager
@@ -70,11 +68,24 @@ def managed_prefect_api(home: Path) -> Iterator[str]:
         importlib.import_module("prefect.main")
         with service.use() as url, _client_settings(f"{url}/api"):
             _mark_prepared(home)
-            since = datetime.now(UTC)
             try:
                 yield f"{url}/api"
             finally:
-                drain(f"{url}/api", since)
+                drain(f"{url}/api")
+
+
+@contextmanager
+def prefect_warming_up(home: Path) -> Iterator[None]:
+    """Begins to start the managed server, where :func:`managed_prefect_api` will need it, and keeps it up inside."""
+    if configured_api_url(os.environ, Path.cwd()):
+        yield
+        return
+    service = prefect_service(home)
+    service.prestart()
+    try:
+        yield
+    finally:
+        service.release()
 
 
 def prefect_service(home: Path) -> ManagedService:
@@ -114,35 +125,17 @@ def _server_command(port: int) -> list[str]:
 
 
 def prepare(home: Path) -> bool:
-    """Creates or migrates the managed server's database ahead of its first start.
+    """Starts the managed server for the first time, which creates or migrates its database; it ends by itself.
 
     Returns:
         Whether there was something to do; a second call for the same Prefect version finds nothing.
 
     Raises:
-        ServiceFailed: the migration failed; the message ends with Prefect's last words.
+        ServiceFailed: the server does not start; the message holds its last words.
     """
-    folder = server_folder(home)
     if _is_prepared(home):
         return False
-    folder.mkdir(parents=True, exist_ok=True)
-    with exclusive(folder / "prepare.lock", PREPARE_SECONDS):
-        if _is_prepared(home):
-            return False
-        done = subprocess.run(
-            [sys.executable, "-m", "prefect", "server", "database", "upgrade", "-y"],
-            env=server_environment(home),
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=PREPARE_SECONDS,
-            check=False,
-        )
-        if done.returncode != 0:
-            last = (done.stdout.strip().splitlines() or ["no output"])[-1]
-            raise ServiceFailed(f"cannot prepare Prefect's database in {folder}: {last}")
+    with prefect_service(home).use():
         _mark_prepared(home)
     return True
 

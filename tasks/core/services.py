@@ -262,20 +262,6 @@ class ManagedService:
         return ServiceFailed(f"{self.name} does not start: {reason} (log: {self.log})")
 
 
-@contextmanager
-def exclusive(file: Path, timeout: float) -> Iterator[None]:
-    """Holds an exclusive lock on ``file``, which is created when it is missing.
-
-    Raises:
-        ServiceFailed: another process has held the lock for ``timeout`` seconds.
-    """
-    handle = _locked_handle(file, fcntl.LOCK_EX, timeout, time.monotonic, time.sleep)
-    try:
-        yield
-    finally:
-        os.close(handle)
-
-
 def _locked_handle(
     file: Path, kind: int, timeout: float, clock: Callable[[], float], sleep: Callable[[float], None]
 ) -> int:

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -120,6 +120,6 @@ def _connect(name: str, url: str, key: SecretStr) -> Iterator[Platform]:
             staging=StagingApi(transport, workspace),
             processing=ProcessingApi(transport, workspace),
             workflows=WorkflowsApi(transport, workspace),
-            pace=Pace() if name == CLOUD else replace(Pace(), longest=1.0),
+            pace=Pace() if name == CLOUD else Pace(longest=0.3),
             settle=30.0 if name == CLOUD else 2.0,
         )

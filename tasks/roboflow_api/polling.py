@@ -18,7 +18,7 @@ class Pace:
 
     Attributes:
         first: seconds before the second look.
-        factor: growth of the interval while nothing changes.
+        factor: growth of the interval from one look to the next.
         longest: longest interval in seconds.
         bad_looks: failed looks in a row that are borne.
     """
@@ -42,8 +42,7 @@ def poll_until(
 
     Whether it is done is asked before the deadline is: a job that ended just in time counts as ended, and only a look
     that succeeded can end the wait. The clock is monotonic. A look that fails in passing is not the end; several in a
-    row are. The interval starts afresh when
-    something changed, so that the last steps of a job are seen soon.
+    row are.
 
     Args:
         look: gives the present state; compared with ``==``.
@@ -72,7 +71,7 @@ def poll_until(
             bad = 0
             if state != last:
                 on_change(state)
-                interval, last = pace.first, state
+                last = state
             if done(state):
                 return state
         left = end - timing.clock()

@@ -25,6 +25,7 @@ DEADLINE = 7 * 24 * 3600.0
 IMAGE_FAILED = "image-processing-failed"
 ROWS_PER_GROUP = 10_000
 PERCENT = 100
+PERCENT_SECONDS = 1.0
 SCHEMA = pa.schema(
     [
         ("kind", pa.string()),
@@ -73,7 +74,7 @@ def _wait(run: Run) -> Finished:
         reported = max(reported, overall)
 
     state = poll_until(
-        lambda: _look(run),
+        _Watch(run),
         lambda seen: seen.terminal,
         deadline=DEADLINE,
         pace=run.platform.pace,
@@ -85,15 +86,23 @@ def _wait(run: Run) -> Finished:
     return _conclude(run, begun)
 
 
-def _look(run: Run) -> JobState:
-    try:
-        job = run.platform.processing.job(run.remote_id)
-    except NotFound:
-        raise gone(run, "job") from None
-    percent = 0
-    if not job.is_terminal and job.current_stage:
-        percent = _percent(run, job.current_stage)
-    return JobState(job.current_stage or "scheduled", percent, job.is_terminal, job.error)
+class _Watch:
+    """Looks at the job; how far its tasks are takes two more requests, and is asked at most once a second."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._percent = 0
+        self._asked = -PERCENT_SECONDS
+
+    def __call__(self) -> JobState:
+        try:
+            job = self._run.platform.processing.job(self._run.remote_id)
+        except NotFound:
+            raise gone(self._run, "job") from None
+        now = self._run.timing.clock()
+        if not job.is_terminal and job.current_stage and now - self._asked >= PERCENT_SECONDS:
+            self._asked, self._percent = now, _percent(self._run, job.current_stage)
+        return JobState(job.current_stage or "scheduled", self._percent, job.is_terminal, job.error)
 
 
 def _percent(run: Run, name: str) -> int:

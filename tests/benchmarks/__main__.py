@@ -23,6 +23,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from flows.prefect_server import prefect_service, prepare
+
 ROOT = Path(__file__).parents[2]
 ENGINE = ROOT / ".venv-engine" / "bin"
 DARKROOM = ROOT / ".venv" / "bin" / "darkroom"
@@ -113,7 +115,8 @@ def _small_images(folder: Path, count: int) -> Path:
 def _run_pipeline(images: Path, workflow: str, folder: Path) -> Cost:
     """The pipeline as a user without a Prefect server or a cloud account has it, on a machine that was set up."""
     home = folder / "home"
-    _run([sys.executable, "-m", "flows.prefect_server", "prepare", str(home)])  # part of `make setup`
+    prepare(home)  # part of `make setup`
+    assert prefect_service(home).wait_until_gone()
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "ROBOFLOW_"))}
     environment |= {"DARKROOM_HOME": str(home), "DARKROOM_ENGINE_PYTHON": str(ENGINE / "python")}
     command = [str(DARKROOM), "run", str(images), "--workflow", workflow, "--runs", str(folder / "runs")]

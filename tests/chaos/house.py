@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 API_KEY = "chaos-key"
 IMAGES = 264
 SHARDS = 2
-"""Two shards and nine tasks, so that there is a first and a last of each."""
+"""Two shards and several tasks, so that there is a first and a last of each."""
 RUN_SECONDS = 90.0
 KILL_SECONDS = 60.0
 LAST_LINE = re.compile(r"^run ([0-9a-f]{16}): (\d+) processed, (\d+) failed, (\d+) rejected, .* s -> (.+)$")

@@ -6,7 +6,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -100,9 +99,9 @@ def answering() -> Iterator[tuple[http.server.HTTPServer, str]]:
 
 @pytest.mark.prefect_server
 def test_preparing_again_is_skipped_at_once(home: Path) -> None:
-    begin = time.monotonic()
+    before = prefect_service(home).record()
     assert not prepare(home)
-    assert time.monotonic() - begin < 1.0
+    assert prefect_service(home).record() == before
 
 
 @pytest.mark.prefect_server
@@ -151,7 +150,7 @@ def test_environment_of_the_server_holds_no_key(
 
 def test_preparing_where_it_cannot_work_is_one_clear_line(no_prefect_settings: None, tmp_path: Path) -> None:
     (tmp_path / "prefect" / "prefect.db").mkdir(parents=True)
-    with pytest.raises(ServiceFailed, match="cannot prepare Prefect's database in") as failure:
+    with pytest.raises(ServiceFailed, match="prefect does not start") as failure:
         prepare(tmp_path)
     assert "\n" not in str(failure.value)
 

@@ -28,6 +28,8 @@ from tasks.roboflow_api.models import WorkflowProcessingJob
 
 PROCESSING, EXPORT = "processing", "export"
 EXPORT_TASK = "export-00000"
+TASKS_A_WORKER = 8
+"""Tasks that a small job is cut into for each worker: at its end, workers wait for the last task only."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ class ExecutionStore:
         Args:
             job_id: The job.
             chunk_limit: Most images in a task.
-            workers: How many tasks run at a time; small jobs make at least four tasks for each.
+            workers: How many tasks run at a time; small jobs make several tasks for each.
 
         Returns:
             Whether the job is planned; `False`: shards are still being indexed.
@@ -148,7 +150,7 @@ class ExecutionStore:
             if not images:
                 end_job(session, job_id, ERROR, "none of the batch's files could be ingested", job.planned_at)
                 return True
-            size = min(chunk_limit, math.ceil(len(images) / (workers * 4)))
+            size = min(chunk_limit, math.ceil(len(images) / (workers * TASKS_A_WORKER)))
             chunks = [list(images[start : start + size]) for start in range(0, len(images), size)]
             tasks = [(f"chunk-{index:05d}", chunk) for index, chunk in enumerate(chunks)]
             kept = keeps_images(WorkflowProcessingJob.model_validate(job.definition).processing_specification)

@@ -10,7 +10,7 @@ from tests.deployments.batch_server.small_engine import SmallEngine
 from tests.waiting import wait_for
 
 HELD = "tests.deployments.batch_server.held_server"
-IMAGES = {f"{number:02d}.jpg": str(number).encode() for number in range(22)}
+IMAGES = {f"{number:02d}.jpg": str(number).encode() for number in range(44)}
 
 
 def exported_names(server: ServerClient, job: str) -> list[str]:
@@ -113,7 +113,7 @@ def test_server_killed_mid_job_is_succeeded_without_running_anything_twice(tmp_p
         assert exported_names(second.client, "j") == list(IMAGES)
         assert second.terminate() == ""
     begun = (data / "begun.log").read_text().split()
-    assert sorted(begun) == [f"j/chunk-{number:05d}" for number in range(8)]
+    assert sorted(begun) == [f"j/chunk-{number:05d}" for number in range(15)]
 
 
 def test_server_killed_between_a_task_and_its_record_finds_the_task(tmp_path: Path) -> None:

@@ -91,10 +91,10 @@ def test_poll_passes_terminal_errors_on() -> None:
     assert len(time.pauses) == 1
 
 
-def test_poll_grows_patient_and_starts_afresh_on_change() -> None:
+def test_poll_grows_patient() -> None:
     time = FakeTime()
     wait(looks("a", "a", "a", "a", "b", "b", "done"), time, pace=Pace(first=1, factor=2, longest=4))
-    assert time.pauses == [1, 2, 4, 4, 1, 2]
+    assert time.pauses == [1, 2, 4, 4, 4, 4]
 
 
 def test_poll_tells_every_change_once() -> None:
