@@ -44,10 +44,10 @@ LIMITS = Limits(start_timeout=120.0, linger=5.0)
 def managed_prefect_api(home: Path) -> Iterator[str]:
     """Gives the URL of a Prefect API that answers, and makes Prefect use it inside the block.
 
-    A configured API (environment, ``.env``, ``prefect.toml``, ``pyproject.toml`` or profile, as Prefect looks
-    for them) is checked and used. Otherwise the managed server is started or, when another run has it up,
-    shared. Prefect is imported while that server starts. At the end of the block everything this process sent
-    to the managed server is waited for.
+    A configured API (environment, ``.env``, ``prefect.toml``, ``pyproject.toml`` or profile, as Prefect looks for them)
+    is checked and used. Otherwise the managed server is started or, when another run has it up, shared. Prefect and the
+    flow are imported while that server starts. At the end of the block everything this process sent to the managed
+    server has been received there.
 
     Args:
         home: folder of everything managed; the server's data goes to ``<home>/prefect``.
@@ -65,7 +65,7 @@ def managed_prefect_api(home: Path) -> Iterator[str]:
     record = service.record()
     assert record is not None
     with _client_settings(f"{record.url}/api"):
-        importlib.import_module("prefect.main")
+        importlib.import_module("flows.batch")
         with service.use() as url, _client_settings(f"{url}/api"):
             _mark_prepared(home)
             try:

@@ -28,7 +28,10 @@ from flows.prefect_server import prefect_service, prepare
 ROOT = Path(__file__).parents[2]
 ENGINE = ROOT / ".venv-engine" / "bin"
 DARKROOM = ROOT / ".venv" / "bin" / "darkroom"
-WORKFLOW = ROOT / "deployments" / "batch_server" / "workflows" / "photo-audit.json"
+WORKFLOWS = (
+    ROOT / "deployments" / "batch_server" / "workflows" / "photo-audit.json",
+    Path(__file__).with_name("four-light-blocks.json"),
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="darkroom-bench-") as name:
         work = Path(name)
         if "throughput" in options.what:
-            _throughput(work, options.images, options.rounds)
+            photographs = _photographs(work / "photographs", options.images, size_kb=40)
+            for workflow in WORKFLOWS:
+                _throughput(work / workflow.stem, photographs, workflow, options)
         if "memory" in options.what:
             _memory(work, options.few, options.many)
     return 0
@@ -61,20 +66,19 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _throughput(work: Path, images: int, rounds: int) -> None:
-    photographs = _photographs(work / "photographs", images, size_kb=40)
+def _throughput(work: Path, photographs: Path, workflow: Path, options: argparse.Namespace) -> None:
     ours, theirs = [], []
-    for turn in range(rounds):
-        theirs.append(_run_engine(photographs, work / f"engine-{turn}"))
-        ours.append(_run_pipeline(photographs, "photo-audit", work / f"darkroom-{turn}"))
+    for turn in range(options.rounds):
+        theirs.append(_run_engine(photographs, workflow, work / f"engine-{turn}"))
+        ours.append(_run_pipeline(photographs, str(workflow), work / f"darkroom-{turn}"))
         times = f"engine {theirs[-1].seconds:.1f} s, darkroom {ours[-1].seconds:.1f} s"
-        print(f"round {turn + 1}: {times}", file=sys.stderr)
-    what = f"{images} photographs of 40 kB, photo-audit, {os.cpu_count()} cores"
-    print(f"\n| {what} | seconds (median of {rounds}) | images/s |")
+        print(f"{workflow.stem}, round {turn + 1}: {times}", file=sys.stderr)
+    what = f"{options.images} photographs of 40 kB, {workflow.stem}, {os.cpu_count()} cores"
+    print(f"\n| {what} | seconds (median of {options.rounds}) | images/s |")
     print("|---|---|---|")
-    middle = {name: statistics.median(cost.seconds for cost in costs) for name, costs in _named(theirs, ours)}
-    for name, seconds in middle.items():
-        print(f"| {name} | {seconds:.1f} | {images / seconds:.1f} |")
+    for name, costs in _named(theirs, ours):
+        seconds = statistics.median(cost.seconds for cost in costs)
+        print(f"| {name} | {seconds:.1f} | {options.images / seconds:.1f} |")
     ratios = [engine.seconds / own.seconds for engine, own in zip(theirs, ours, strict=True)]
     print(f"| ratio | {statistics.median(ratios):.2f} (from {min(ratios):.2f} to {max(ratios):.2f}) | |")
 
@@ -123,10 +127,10 @@ def _run_pipeline(images: Path, workflow: str, folder: Path) -> Cost:
     return _run(command, environment)
 
 
-def _run_engine(images: Path, output: Path) -> Cost:
+def _run_engine(images: Path, workflow: Path, output: Path) -> Cost:
     command = [str(ENGINE / "inference"), "workflows", "process-images-directory", "--input_directory", str(images)]
     command += ["--output_dir", str(output), "--processing_target", "inference_package"]
-    return _run([*command, "--workflow_spec", str(WORKFLOW)], os.environ | {"TELEMETRY_OPT_OUT": "True"})
+    return _run([*command, "--workflow_spec", str(workflow)], os.environ | {"TELEMETRY_OPT_OUT": "True"})
 
 
 def _run(command: list[str], environment: dict[str, str] | None = None) -> Cost:
