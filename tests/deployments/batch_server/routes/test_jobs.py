@@ -57,8 +57,8 @@ def test_job_output_batches_tell_their_parts_and_counts(server: ServerClient, ba
         ("images-archives", "archives", "images"),
     ]
     counts = [server.count(export, partName=name) for name, _, _ in told]
-    assert counts == [3, 7, 7]
-    assert server.count(export) == 17
+    assert counts == [3, 10, 10]
+    assert server.count(export) == 23
     unknown = server.staging("GET", f"/{export}/count", params={"partName": "other"})
     assert unknown.status_code == 404
     assert "images-archives" in unknown.json()["error"]
@@ -86,7 +86,7 @@ def test_job_aggregated_as_csv_has_json_in_nested_cells(server: ServerClient, ba
 def test_job_stages_and_tasks_tell_what_the_official_client_reads(server: ServerClient, batch: str, job: str) -> None:
     run(server, batch, job)
     processing, export = server.jobs("GET", f"/{job}/stages").json()["stages"]
-    assert (processing["tasksNumber"], export["tasksNumber"]) == (7, 1)
+    assert (processing["tasksNumber"], export["tasksNumber"]) == (11, 1)
     assert processing["outputBatches"] == [f"{job}-processing"]
     assert [stage["statusType"] for stage in (processing, export)] == ["success", "success"]
     page = server.jobs("GET", f"/{job}/stages/processing/tasks", params={"pageSize": "5"}).json()
@@ -94,7 +94,7 @@ def test_job_stages_and_tasks_tell_what_the_official_client_reads(server: Server
     rest = server.jobs("GET", f"/{job}/stages/processing/tasks", params=token).json()
     tasks = page["tasks"] + rest["tasks"]
     assert rest["nextPageToken"] is None
-    assert [task["taskId"] for task in tasks] == [f"chunk-{number:05d}" for number in range(7)]
+    assert [task["taskId"] for task in tasks] == [f"chunk-{number:05d}" for number in range(11)]
     assert {(task["statusType"], task["progress"]) for task in tasks} == {("success", 1.0)}
     assert server.jobs("GET", f"/{job}/stages/other/tasks").status_code == 404
 
@@ -104,7 +104,7 @@ def test_job_logs_tell_failed_images_and_stages(server: ServerClient, batch: str
     (failure,) = server.jobs("GET", f"/{job}/logs", params={"severity": "error"}).json()["logs"]
     assert (failure["logType"], failure["reportingModule"]) == ("image-processing-failed", "workflows-engine")
     assert failure["payload"] == {"image": "bad.jpg", "reason": "cannot be decoded"}
-    assert failure["taskId"] == "chunk-00006"
+    assert failure["taskId"] == "chunk-00010"
     told = server.jobs("GET", f"/{job}/logs", params={"severity": "info"}).json()["logs"]
     assert [log["logType"] for log in told] == [
         "job-started",
@@ -128,7 +128,7 @@ def test_job_in_which_every_image_fails_succeeds_with_empty_results(server: Serv
 def test_job_over_its_failure_rate_fails_and_says_which_task(server: ServerClient, batch: str, job: str) -> None:
     found = run(server, batch, job, maxImageFailureRate=0.1)
     assert found["error"]
-    assert found["lastNotification"].startswith("chunk-00006: 1 of 3 images failed")
+    assert found["lastNotification"].startswith("chunk-00010: 1 of 1 images failed")
     assert len(lines(server.files(f"{job}-processing", "results"))) == 20
 
 
@@ -137,7 +137,7 @@ def test_job_over_its_machine_time_fails_and_leaves_tasks_out(server: ServerClie
     assert found["error"]
     assert "processingTimeoutSeconds" in found["lastNotification"]
     tasks = server.jobs("GET", f"/{job}/stages/processing/tasks").json()["tasks"]
-    assert [task["statusType"] for task in tasks] == ["success"] * 3 + ["error"] * 4
+    assert [task["statusType"] for task in tasks] == ["success"] * 3 + ["error"] * 8
 
 
 def test_job_whose_workflow_cannot_run_fails_at_once(server: ServerClient, batch: str, job: str) -> None:
