@@ -39,7 +39,7 @@ class BlobFolder:
     def __init__(self, data: Path) -> None:
         self._data = data
         self._root = data / "blobs"
-        self._root.mkdir(exist_ok=True)
+        make_folder(self._root)
 
     def locate(self, path: str) -> Path:
         """Where a blob lies on this machine."""
@@ -124,12 +124,17 @@ class BlobFolder:
         # 256 folders keep each one small when a batch is uploaded image by image.
         folder = self._root / name[:2]
         if not folder.is_dir():
-            folder.mkdir(exist_ok=True)
-            flush_folder(self._root)
+            make_folder(folder)
         return folder / f"{name[2:]}{suffix}"
 
     def _blob(self, path: Path, size: int, sha256: str) -> Blob:
         return Blob(str(path.relative_to(self._data)), size, sha256)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, unless it is there, and its name durable."""
+    folder.mkdir(exist_ok=True)
+    flush_folder(folder.parent)
 
 
 def flush_folder(folder: Path) -> None:

@@ -57,7 +57,8 @@ class ChunkFolder:
             _flush(self._part / name)
         flush_folder(self._part)
         self._part.replace(self._final)
-        flush_folder(self._final.parent)
+        for folder in (self._final.parent, self._final.parent.parent):  # the job's folder may be as new
+            flush_folder(folder)
 
     def record(self, seconds: float) -> TaskRecord:
         """What a complete folder holds.

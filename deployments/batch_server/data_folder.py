@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from deployments.batch_server.blobs import flush_folder
+
 
 class DataFolderError(Exception):
     """The data folder cannot be used; says in one line what to change."""
@@ -73,6 +75,7 @@ def kept_secret(path: Path) -> str:
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).replace(path)
+        flush_folder(path.parent)
     secret = path.read_text().strip()
     if not secret:
         raise DataFolderError(f"the file {path} is empty: write a secret into it or remove it")

@@ -59,7 +59,12 @@ class ImageRow(Base):
     """One ingested image: a slice of a shard's archive, or a file of its own."""
 
     __tablename__ = "images"
-    __table_args__ = (UniqueConstraint("batch_id", "name"), Index("images_in_order", "batch_id", "seq"))
+    # Numbers are never given again: a signed URL must not lead to another image once its own was replaced.
+    __table_args__ = (
+        UniqueConstraint("batch_id", "name"),
+        Index("images_in_order", "batch_id", "seq"),
+        {"sqlite_autoincrement": True},
+    )
     seq: Mapped[int] = mapped_column(primary_key=True)
     batch_id: Mapped[str] = mapped_column(ForeignKey("batches.batch_id"))
     shard_id: Mapped[str | None] = mapped_column(ForeignKey("shards.shard_id"), index=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from deployments.batch_server.archives import FAST, ArchiveMember, replacing, sha256_of, write_archive
+from deployments.batch_server.blobs import make_folder
 from deployments.batch_server.chunks import IMAGES_FILE, RESULTS_FILE
 from deployments.batch_server.store.execution import AGGREGATED, IMAGES_ARCHIVES, RESULTS_ARCHIVES, OutputFile
 
@@ -38,7 +39,7 @@ def export_job(plan: ExportPlan, on_progress: Callable[[float], None]) -> list[O
         The files, by part.
     """
     folder = plan.job_folder / "export"
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     archives: list[OutputFile] = []
     for task_id in _told(plan, 0.0, on_progress):
         archives += _archives(plan, folder, task_id)

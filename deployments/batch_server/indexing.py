@@ -1,11 +1,12 @@
 """Reading archives: which images are inside, and where."""
 
+import io
 import logging
 import queue
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
-from threading import Thread
+from threading import Thread, Timer
 
 from deployments.batch_server.blobs import BlobFolder
 from deployments.batch_server.names import file_name_problem, printable
@@ -14,10 +15,23 @@ from tasks.roboflow_api.models import MAX_IMAGE_BYTES, MAX_IMAGES_PER_SHARD
 
 LOG = logging.getLogger(__name__)
 NOTIFICATION_CONFIG = "notification_config.json"
+MAX_HEADER_BYTES = 16 * 1024
+"""Longest extended header that is read; some of what Python 3.11 looks for in one takes quadratic time."""
+RETRY_SECONDS = 5.0
+"""From an index that could not be recorded, as on a full disk, to the next try: its batch must not hang."""
 
 
 class ArchiveBroken(Exception):
     """The archive cannot be read as one; says why."""
+
+
+class _Headers(io.FileIO):
+    """An archive of which headers are read and nothing longer, whatever length a header claims."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or not 0 <= size <= MAX_HEADER_BYTES:
+            raise ArchiveBroken(f"not a readable tar archive: a header of {size} bytes")
+        return super().read(size)
 
 
 def read_archive(path: Path) -> tuple[list[Member], list[RejectedMember]]:
@@ -36,7 +50,7 @@ def read_archive(path: Path) -> tuple[list[Member], list[RejectedMember]]:
     rejected: list[RejectedMember] = []
     names: set[str] = set()
     try:
-        with tarfile.open(path, "r:") as archive:
+        with _Headers(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
             for info in archive:
                 if info.size < 0:
                     # Python 3.11 would walk backwards, and go round for ever.
@@ -52,7 +66,9 @@ def read_archive(path: Path) -> tuple[list[Member], list[RejectedMember]]:
                 if len(members) + len(rejected) > MAX_IMAGES_PER_SHARD:
                     raise ArchiveBroken(f"the archive holds more than {MAX_IMAGES_PER_SHARD} files: split it")
             end = archive.offset
-    except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
+    except (ArchiveBroken, OSError):
+        raise
+    except Exception as error:  # noqa: BLE001 - tarfile lets through whatever a damaged header leads to
         raise ArchiveBroken(f"not a readable tar archive: {error}") from None
     _check_end(path, end)
     return members, rejected
@@ -113,7 +129,10 @@ class Indexer:
             try:
                 self._index(shard_id)
             except Exception:
-                LOG.exception("indexing shard %s failed", shard_id)
+                LOG.exception("indexing shard %s failed and is tried again in %g s", shard_id, RETRY_SECONDS)
+                again = Timer(RETRY_SECONDS, self._waiting.put, (shard_id,))
+                again.daemon = True
+                again.start()
             self._on_indexed()
 
     def _index(self, shard_id: str) -> None:

@@ -5,13 +5,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from deployments.batch_server.engine.inputs import InputsInvalid, check_parameters, find_image_input
 from deployments.batch_server.refusals import BadRequest, NotFound
-from deployments.batch_server.registry import (
-    WorkflowRegistry,
-    check_outputs,
-    check_parameters,
-    image_input,
-)
+from deployments.batch_server.registry import WorkflowRegistry, check_outputs
 from tasks.roboflow_api.models import ProcessingSpecification, WorkflowProcessingJob
 
 
@@ -28,11 +24,15 @@ class JobRequest:
 def parse_job(content: Any) -> WorkflowProcessingJob:
     """The body as a model, or BadRequest that names the first field that is wrong."""
     try:
-        return WorkflowProcessingJob.model_validate(content)
+        job = WorkflowProcessingJob.model_validate(content)
+        job.wire()
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(step) for step in first["loc"]) or "the body"
         raise BadRequest(f"job request: {field}: {first['msg']}") from None
+    except ValueError:
+        raise BadRequest("job request: its values are nested too deeply") from None
+    return job
 
 
 def judge_job(body: WorkflowProcessingJob, workspace: str, registry: WorkflowRegistry) -> JobRequest:
@@ -52,8 +52,11 @@ def judge_job(body: WorkflowProcessingJob, workspace: str, registry: WorkflowReg
     if specification.workspace != workspace:
         raise NotFound(f"workspace {specification.workspace!r} is not known here; this server's is {workspace!r}")
     definition = registry.get(specification.workflow_id)
-    name = image_input(definition, specification.image_input_name)
-    check_parameters(definition, specification.workflow_parameters or {})
+    try:
+        name = find_image_input(definition, specification.image_input_name)
+        check_parameters(definition, specification.workflow_parameters or {})
+    except InputsInvalid as error:
+        raise BadRequest(str(error)) from None
     check_outputs(definition, specification.images_outputs_to_be_persisted or [])
     return JobRequest(body, definition, name)
 

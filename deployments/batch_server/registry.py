@@ -10,13 +10,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from deployments.batch_server.blobs import flush_folder
+from deployments.batch_server.blobs import flush_folder, make_folder
 from deployments.batch_server.names import check_workflow_id
 from deployments.batch_server.refusals import BadRequest, NotFound
 
 BUILT_IN = Path(__file__).parent / "workflows"
-IMAGE_INPUTS = {"InferenceImage", "WorkflowImage"}
-PARAMETER_INPUTS = {"InferenceParameter", "WorkflowParameter", "WorkflowBatchInput"}
+FILE_FIELD = "image"
+"""The field of a result that names the file."""
 
 
 class WorkflowRegistry:
@@ -56,7 +56,7 @@ class WorkflowRegistry:
         path = self._own / f"{workflow_id}.json"
         if path.exists() and _read(path) == definition:
             return False
-        self._own.mkdir(exist_ok=True)
+        make_folder(self._own)
         handle, temporary = tempfile.mkstemp(dir=self._own, suffix=".part")
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             json.dump(definition, file, indent=2)
@@ -84,44 +84,19 @@ def check_specification(content: Any) -> dict[str, Any]:
     return content
 
 
-def image_input(definition: dict[str, Any], wanted: str | None) -> str:
-    """The name of the one image input.
+def check_outputs(definition: dict[str, Any], outputs: list[str]) -> None:
+    """Raise BadRequest when a workflow's outputs cannot be those of a job.
 
     Args:
         definition: The workflow's specification.
-        wanted: The name the client gave, if any.
-
-    Raises:
-        BadRequest: There is none, or several, or it has another name.
+        outputs: Names of the outputs to keep images of.
     """
-    names = _input_names(definition, IMAGE_INPUTS)
-    if len(names) != 1:
-        raise BadRequest(
-            f"a workflow for a batch job takes exactly one image input; this one has {len(names)}: {_listed(names)}"
-        )
-    if wanted is not None and wanted != names[0]:
-        raise BadRequest(f"the workflow has no image input {wanted!r}; its image input is {names[0]!r}")
-    return names[0]
-
-
-def check_parameters(definition: dict[str, Any], parameters: dict[str, Any]) -> None:
-    """Raise BadRequest when a parameter is not one of the workflow's."""
-    known = _input_names(definition, PARAMETER_INPUTS)
-    unknown = sorted(set(parameters) - set(known))
-    if unknown:
-        raise BadRequest(f"the workflow has no parameter {_listed(unknown)}; it has: {_listed(known)}")
-
-
-def check_outputs(definition: dict[str, Any], outputs: list[str]) -> None:
-    """Raise BadRequest when an output is not one of the workflow's."""
     known = [str(entry.get("name")) for entry in definition["outputs"]]
+    if FILE_FIELD in known:
+        raise BadRequest(f"the workflow has an output {FILE_FIELD!r}, under which results name the file: rename it")
     unknown = sorted(set(outputs) - set(known))
     if unknown:
         raise BadRequest(f"the workflow has no output {_listed(unknown)}; it has: {_listed(known)}")
-
-
-def _input_names(definition: dict[str, Any], types: set[str]) -> list[str]:
-    return [str(entry.get("name")) for entry in definition["inputs"] if entry.get("type") in types]
 
 
 def _listed(names: list[str]) -> str:

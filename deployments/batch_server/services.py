@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from deployments.batch_server.blobs import BlobFolder
+from deployments.batch_server.blobs import BlobFolder, make_folder
 from deployments.batch_server.database import Database
 from deployments.batch_server.engine.interface import Engine
 from deployments.batch_server.indexing import Indexer
@@ -50,7 +50,7 @@ def build_services(settings: ServerSettings, engine: Engine) -> Services:
     """Put a server's parts together over its data folder."""
     database = Database(f"sqlite:///{settings.data / 'server.sqlite3'}")
     blobs = BlobFolder(settings.data)
-    settings.jobs.mkdir(exist_ok=True)
+    make_folder(settings.jobs)
     batches = BatchStore(database, settings.batch_lifetime)
     uploads = UploadStore(database, batches, blobs)
     scheduler = Scheduler(settings, ExecutionStore(database, settings.data), engine)

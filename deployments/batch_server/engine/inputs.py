@@ -15,21 +15,21 @@ class InputsInvalid(ValueError):
 
 
 def find_image_input(definition: Mapping[str, Any], wanted: str | None = None) -> str:
-    """Give the name of the image input to feed.
+    """Give the name of the image input to feed; batch jobs take workflows with exactly one.
 
     Args:
         definition: A workflow's bare specification.
-        wanted: The name asked for; `None` picks the only one there is.
+        wanted: The name asked for, if any.
 
     Raises:
-        InputsInvalid: There is no such input, or none, or there are several and none was asked for.
+        InputsInvalid: There is none, or several, or it has another name.
     """
-    names = [entry["name"] for entry in _inputs(definition) if _is_image(entry)]
-    if wanted is not None and wanted not in names:
-        raise InputsInvalid(f"the workflow has no image input {wanted!r}; it has {_listed(names)}")
-    if wanted is None and len(names) != 1:
+    names = [str(entry["name"]) for entry in _inputs(definition) if _is_image(entry)]
+    if len(names) != 1:
         raise InputsInvalid(f"a workflow for images needs exactly one image input; this one has {_listed(names)}")
-    return wanted or str(names[0])
+    if wanted not in (None, names[0]):
+        raise InputsInvalid(f"the workflow has no image input {wanted!r}; it has {_listed(names)}")
+    return names[0]
 
 
 def check_parameters(definition: Mapping[str, Any], parameters: Mapping[str, Any]) -> None:

@@ -178,11 +178,18 @@ class EngineProcess:
         """One question, one answer, with the sockets that came along. Answers are short and come whole."""
         if self._control is None:
             raise ConnectionError("the engine's process was not started")
-        self._control.settimeout(CONTROL_TIMEOUT)
-        self._control.sendall(json.dumps(question).encode("ascii") + b"\n")
-        data, descriptors, _, _ = socket.recv_fds(self._control, 65536, 1)
-        if not data:
-            raise ConnectionError("the engine's process is gone")
+        control = self._control
+        try:
+            control.settimeout(CONTROL_TIMEOUT)
+            control.sendall(json.dumps(question).encode("ascii") + b"\n")
+            data, descriptors, _, _ = socket.recv_fds(control, 65536, 1)
+            if not data:
+                raise ConnectionError("the engine's process is gone")
+        except OSError:
+            # An answer that comes after all would be taken for that to the next question: start afresh.
+            self._control = None
+            control.close()
+            raise
         return json.loads(data), [socket.socket(fileno=each) for each in descriptors]
 
     def _kill(self, process: subprocess.Popen[bytes]) -> None:

@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 import threading
+import traceback
 import types
 import zlib
 from collections.abc import Iterator
@@ -151,9 +152,12 @@ def fork_worker(control: Channel, held: list[threading.Thread]) -> int:
             servers_end.close()
             for thread in held:
                 thread.start()
-            serve_chunks(Channel(workers_end))
-        finally:
-            os._exit(0)
+            with contextlib.suppress(ConnectionError):  # the server let go in mid-chunk
+                serve_chunks(Channel(workers_end))
+        except BaseException:  # noqa: BLE001 - whatever it is, it must not go on in a copy of the parent
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
     workers_end.close()
     control.send({"forked": pid}, servers_end)
     servers_end.close()

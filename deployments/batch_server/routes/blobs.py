@@ -9,13 +9,19 @@ import anyio
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect
 
 from deployments.batch_server.blobs import BodyCut
 from deployments.batch_server.refusals import BadRequest, NotFound
+from deployments.batch_server.routes.bodies import limited_pieces
 from deployments.batch_server.routes.common import ServicesOf
+from tasks.roboflow_api.models import MAX_IMAGE_BYTES, MAX_IMAGES_PER_SHARD
 
 PIECE = 1 << 18
+MEMBER_OVERHEAD = 16 * 1024
+"""More than the headers and the padding of an image in an archive."""
+MAX_ARCHIVE_BYTES = MAX_IMAGES_PER_SHARD * (MAX_IMAGE_BYTES + MEMBER_OVERHEAD)
+"""Largest archive that is taken; an upload without an announced length would else fill the disk."""
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 
 def require_signature(request: Request, services: ServicesOf, expires: str = "", signature: str = "") -> None:
@@ -40,10 +46,11 @@ class _Served:
 async def put_archive(shard_id: str, request: Request, services: ServicesOf) -> Response:
     """A shard's archive, written while it arrives and taken once all of it is on disk."""
     length = request.headers.get("content-length")
+    pieces = limited_pieces(request, MAX_ARCHIVE_BYTES, "the archive")
     try:
-        blob = await services.blobs.write_stream(".tar", request.stream(), int(length) if length is not None else None)
-    except (BodyCut, ClientDisconnect) as error:
-        raise BadRequest(f"the archive did not arrive whole: {error or 'the connection ended'}") from None
+        blob = await services.blobs.write_stream(".tar", pieces, int(length) if length is not None else None)
+    except BodyCut as error:
+        raise BadRequest(f"the archive did not arrive whole: {error}") from None
     await run_in_threadpool(services.uploads.put_archive, shard_id, blob)
     services.indexer.add(shard_id)
     return JSONResponse({"size": blob.size, "sha256": blob.sha256}, headers={"ETag": f'"{blob.sha256}"'})
@@ -85,7 +92,7 @@ def _serve(request: Request, served: _Served) -> Response:
 
 def _wanted_range(request: Request, served: _Served) -> tuple[int, int] | None:
     """The range asked for as start and end (exclusive), or `None` for all; empty when there is none such."""
-    match = re.fullmatch(r"bytes=(\d*)-(\d*)", request.headers.get("range", ""))
+    match = _RANGE.fullmatch(request.headers.get("range", ""))
     condition = request.headers.get("if-range")
     if match is None or match.group(0) == "bytes=-" or condition not in (None, f'"{served.etag}"'):
         return None

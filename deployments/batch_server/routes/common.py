@@ -12,6 +12,8 @@ from deployments.batch_server.services import Services
 from tasks.roboflow_api.models import WireModel
 
 MAX_PAGE = 1000
+LARGEST_SEQ = 2**63 - 1
+"""The largest integer that the database takes."""
 
 
 def get_services(request: Request) -> Services:
@@ -51,7 +53,7 @@ class Page:
         self.size = min(size or MAX_PAGE, MAX_PAGE)
         self.last: int | None = None
         if token is not None:
-            if not (token.isascii() and token.isdigit()):
+            if not (token.isascii() and token.isdigit() and int(token) <= LARGEST_SEQ):
                 raise BadRequest("nextPageToken is not one that this server gave")
             self.last = int(token)
 

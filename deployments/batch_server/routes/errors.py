@@ -7,6 +7,7 @@ from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
 from deployments.batch_server.blobs import NO_SPACE
+from deployments.batch_server.names import printable
 from deployments.batch_server.refusals import Refusal
 from deployments.batch_server.signing import SignatureRefused
 
@@ -61,4 +62,4 @@ def add_error_handlers(app: FastAPI) -> None:
 
 
 def _answer(status: int, message: str) -> JSONResponse:
-    return JSONResponse({"error": message}, status)
+    return JSONResponse({"error": printable(message)}, status)

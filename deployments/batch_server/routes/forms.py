@@ -5,6 +5,7 @@ from email.message import Message
 from fastapi import Request
 
 from deployments.batch_server.refusals import BadRequest, TooLarge
+from deployments.batch_server.routes.bodies import read_limited
 from tasks.roboflow_api.models import MAX_IMAGE_BYTES
 
 FORM_OVERHEAD = 64 * 1024
@@ -17,18 +18,14 @@ async def read_single_file(request: Request) -> bytes:
         request: A request whose body is `multipart/form-data`.
 
     Raises:
-        BadRequest: It is no form, or does not hold exactly one file.
+        BadRequest: It is no form, does not hold exactly one file, or did not arrive whole.
         TooLarge: The file is over 20 MiB.
     """
     boundary = _boundary(request.headers.get("content-type", ""))
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > MAX_IMAGE_BYTES + FORM_OVERHEAD:
-            raise _too_large()
-    content = _only_part(bytes(body), boundary)
+    body = await read_limited(request, MAX_IMAGE_BYTES + FORM_OVERHEAD, "the form of an image")
+    content = _only_part(body, boundary)
     if len(content) > MAX_IMAGE_BYTES:
-        raise _too_large()
+        raise TooLarge(f"the image is over {MAX_IMAGE_BYTES} bytes, the most that is taken: make it smaller")
     return content
 
 
@@ -51,7 +48,3 @@ def _only_part(body: bytes, boundary: bytes) -> bytes:
     if not separator or not head.startswith(b"\r\n"):
         raise BadRequest("the form's field has no headers: the body is damaged")
     return content
-
-
-def _too_large() -> TooLarge:
-    return TooLarge(f"the image is over {MAX_IMAGE_BYTES} bytes, the most that is taken: make it smaller")

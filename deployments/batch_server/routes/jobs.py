@@ -5,11 +5,12 @@ Source: the vendor's OpenAPI document "Batch Processing", and what the official 
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Body, Query
+from fastapi import APIRouter, Query
 
 from deployments.batch_server.database import JobRow, LogRow, StageRow, TaskRow
 from deployments.batch_server.job_requests import judge_job, parse_job
 from deployments.batch_server.names import check_job_id
+from deployments.batch_server.routes.bodies import JsonBody
 from deployments.batch_server.routes.common import GUARDS, PageOf, ServicesOf, moment
 from deployments.batch_server.services import Services
 from deployments.batch_server.store.jobs import STAGES, SUCCESS, output_batch
@@ -38,7 +39,7 @@ def list_jobs(services: ServicesOf, page: PageOf) -> dict[str, Any]:
 def create_job(
     job_id: str,
     services: ServicesOf,
-    body: Annotated[Any, Body()],
+    body: JsonBody,
     name: Annotated[str | None, Query()] = None,
 ) -> dict[str, Any]:
     """Start a job; the same request again finds the job it made before."""

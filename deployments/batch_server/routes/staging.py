@@ -11,13 +11,13 @@ from starlette.concurrency import run_in_threadpool
 from deployments.batch_server.database import BatchRow, PartRow, ShardRow
 from deployments.batch_server.names import check_batch_id, file_name_problem
 from deployments.batch_server.refusals import BadRequest
+from deployments.batch_server.routes.blobs import MAX_ARCHIVE_BYTES
 from deployments.batch_server.routes.common import GUARDS, PageOf, ServicesOf, base_url, moment
 from deployments.batch_server.routes.forms import read_single_file
 from deployments.batch_server.services import Services
 from deployments.batch_server.store.batches import BatchFile
 from deployments.batch_server.store.uploads import FAILED, INDEXING
 from tasks.roboflow_api.models import (
-    MAX_IMAGE_BYTES,
     MAX_IMAGES_PER_SHARD,
     BatchAnswer,
     BatchesPage,
@@ -81,7 +81,7 @@ def allocate_shard(
         method="PUT",
         extension_headers={"Content-Type": "application/x-tar"},
         max_archive_images=MAX_IMAGES_PER_SHARD,
-        max_archive_bytes=MAX_IMAGES_PER_SHARD * MAX_IMAGE_BYTES,
+        max_archive_bytes=MAX_ARCHIVE_BYTES,
     )
     return SignedUrlAnswer(signed_url_details=details).wire()
 

@@ -1,10 +1,11 @@
 """Workflow definitions: read as from the vendor, and, here only, written."""
 
 import json
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Body, Request
+from fastapi import APIRouter, Request
 
+from deployments.batch_server.routes.bodies import JsonBody
 from deployments.batch_server.routes.common import GUARDS, ServicesOf, base_url
 from tasks.roboflow_api.models import WorkflowAnswer, WorkflowEntry
 
@@ -20,7 +21,7 @@ def get_workflow(workflow_id: str, request: Request, services: ServicesOf) -> di
 
 
 @router.post("/{workflow_id}")
-def put_workflow(workflow_id: str, services: ServicesOf, body: Annotated[Any, Body()]) -> dict[str, Any]:
+def put_workflow(workflow_id: str, services: ServicesOf, body: JsonBody) -> dict[str, Any]:
     """Keep a definition of the user's under an id.
 
     This call is this server's own: the vendor's workflows are edited in its web application. The same definition

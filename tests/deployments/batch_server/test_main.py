@@ -61,9 +61,14 @@ def test_upload_and_download_that_clients_break_off_leave_no_noise(tmp_path: Pat
         server.client.upload("simple", "a.jpg", bytes(20_000_000))
         (listed,) = server.client.staging("GET", "/simple/list").json()["filesMetadata"]
         put, get = urlsplit(server.client.allocate("b")), urlsplit(listed["downloadURL"])
-        for method, url, body in (("PUT", put, bytes(2_000_000)), ("GET", get, b"")):
+        path = "/data-staging/v1/external/local/batches/simple/upload/image"
+        post = urlsplit(f"{server.client.url}{path}?fileName=b.jpg&api_key={KEY}")
+        for method, url, body in (("PUT", put, bytes(2_000_000)), ("POST", post, b"--x"), ("GET", get, b"")):
             length = 3_000_000 if body else 0
-            head = f"{method} {url.path}?{url.query} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n"
+            head = (
+                f"{method} {url.path}?{url.query} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n"
+                "Content-Type: multipart/form-data; boundary=x\r\n\r\n"
+            )
             with socket.create_connection((url.hostname, url.port)) as connection:
                 connection.sendall(head.encode() + body)
                 if not body:

@@ -1,11 +1,25 @@
+from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from deployments.batch_server.engine.interface import EngineFailure
-from deployments.batch_server.store.execution import ExecutionStore
+from deployments.batch_server.exporting import ExportPlan
+from deployments.batch_server.indexing import read_archive
+from deployments.batch_server.scheduler import reason_of
+from deployments.batch_server.store.execution import ExecutionStore, OutputFile
+from deployments.batch_server.store.uploads import Member, RejectedMember
 from deployments.batch_server.unavailable import UnavailableEngine
-from tests.deployments.batch_server.running import ServerClient, job_body, process_server, settings_for, thread_server
+from tests.deployments.batch_server.running import (
+    ServerClient,
+    archive,
+    job_body,
+    process_server,
+    settings_for,
+    thread_server,
+)
 from tests.deployments.batch_server.small_engine import SmallEngine
 from tests.waiting import wait_for
 
@@ -36,6 +50,17 @@ def test_engine_that_stays_away_fails_the_job_with_its_reason(tmp_path: Path) ->
         found = server.finished("j")
     assert found["error"]
     assert "the engine's Python is missing" in found["lastNotification"]
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [("database or disk is full", "disk is full: free"), ("disk I/O error", "answer: disk I/O error")],
+)
+def test_reason_of_a_database_error_is_one_line_without_values(told: str, reason: str) -> None:
+    text = reason_of(OperationalError("INSERT INTO jobs\nVALUES (?)", {"workflow": "private"}, Exception(told)))
+    assert reason in text
+    assert "\n" not in text
+    assert "private" not in text
 
 
 @pytest.mark.parametrize("call", ["fail_task", "fail"])
@@ -81,6 +106,45 @@ def test_task_under_way_tells_its_progress_and_abort_ends_the_job(tmp_path: Path
         assert not server.finished("after")["error"]
         assert server.count("j-processing") == 1
         assert server.jobs("GET", "/j").json()["job"] == found
+
+
+@pytest.mark.parametrize("first", [{}, {"a.jpg": b"one"}])
+def test_job_waits_for_the_shards_that_are_being_indexed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: dict[str, bytes]
+) -> None:
+    indexing = Event()
+
+    def read_when_told(path: Path) -> tuple[list[Member], list[RejectedMember]]:
+        assert indexing.wait(20)
+        return read_archive(path)
+
+    with thread_server(settings_for(tmp_path / "data"), SmallEngine()) as server:
+        if first:
+            server.fill("b", first)
+        monkeypatch.setattr("deployments.batch_server.indexing.read_archive", read_when_told)
+        server.put(server.allocate("b"), archive(IMAGES))
+        assert server.jobs("POST", "/j", json=job_body("b")).status_code == 200
+        server.upload("other", "a.jpg", b"one")
+        server.jobs("POST", "/other", json=job_body("other"))
+        server.finished("other")
+        assert server.jobs("GET", "/j/stages").json()["stages"] == []
+        indexing.set()
+        server.finished("j")
+        assert sorted(exported_names(server, "j")) == sorted(first | IMAGES)
+
+
+def test_image_that_a_running_job_reads_cannot_be_replaced(tmp_path: Path) -> None:
+    engine = SmallEngine(hold_after=0)
+    with thread_server(settings_for(tmp_path / "data"), engine) as server:
+        server.upload("b", "a.jpg", b"one")
+        server.jobs("POST", "/j", json=job_body("b"))
+        wait_for(engine.holding.is_set, "the engine to hold")
+        assert server.upload("b", "a.jpg", b"one").status_code == 200
+        refused = server.upload("b", "a.jpg", b"other")
+        assert (refused.status_code, "job j uses" in refused.json()["error"]) == (409, True)
+        engine.released.set()
+        server.finished("j")
+        assert server.upload("b", "a.jpg", b"other").status_code == 200
 
 
 def test_small_job_does_not_wait_for_a_large_one(tmp_path: Path) -> None:
@@ -133,3 +197,28 @@ def test_server_killed_between_a_task_and_its_record_finds_the_task(tmp_path: Pa
         assert not second.client.finished("j")["error"]
         assert exported_names(second.client, "j") == list(IMAGES)
     assert "j/chunk-00001" not in (data / "begun.log").read_text()
+
+
+def test_server_stopped_mid_export_is_succeeded_by_one_that_exports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exporting = Event()
+
+    def stand_still(plan: ExportPlan, tell: Callable[[float], None]) -> list[OutputFile]:
+        exporting.set()
+        for _ in range(1000):
+            tell(0.5)
+            Event().wait(0.01)
+        raise AssertionError("the export was not told that the server stops")
+
+    with monkeypatch.context() as patched, thread_server(settings_for(tmp_path / "data"), SmallEngine()) as first:
+        patched.setattr("deployments.batch_server.scheduler.export_job", stand_still)
+        first.fill("b", IMAGES)
+        first.jobs("POST", "/j", json=job_body("b"))
+        assert exporting.wait(20)
+    engine = SmallEngine()
+    with thread_server(settings_for(tmp_path / "data"), engine) as second:
+        assert not second.finished("j")["error"]
+        assert exported_names(second, "j") == list(IMAGES)
+        assert [stage["statusType"] for stage in second.jobs("GET", "/j/stages").json()["stages"]] == ["success"] * 2
+    assert engine.begun == []

@@ -16,14 +16,15 @@ def test_the_only_image_input_is_found(entry: dict[str, Any]):
     assert find_image_input({"inputs": [PARAMETER, BATCH, entry]}) == entry["name"]
 
 
-def test_an_image_input_asked_for_is_found_among_several():
-    assert find_image_input({"inputs": [IMAGE, OLD_IMAGE]}, "image") == "image"
+def test_the_only_image_input_may_be_asked_for_by_its_name():
+    assert find_image_input({"inputs": [IMAGE]}, "photo") == "photo"
 
 
 @pytest.mark.parametrize(
     ("definition", "wanted", "message"),
     [
         ({"inputs": [IMAGE, OLD_IMAGE]}, None, "this one has 'photo', 'image'"),
+        ({"inputs": [IMAGE, OLD_IMAGE]}, "image", "this one has 'photo', 'image'"),
         ({"inputs": [IMAGE]}, "image", "no image input 'image'; it has 'photo'"),
         ({"inputs": [PARAMETER]}, None, "this one has none"),
         ({"inputs": "photo"}, None, "this one has none"),

@@ -2,8 +2,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import CancelledError
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -113,6 +115,24 @@ def test_the_engines_process_is_started_again_when_it_is_killed(pool, make_chunk
     result = pool.submit(chunk, kill_parent).result(60)
     assert (result.processed, result.failed) == (10, 0)
     assert len(names_in(chunk, "results.jsonl")) == 10
+
+
+def test_an_answer_of_the_engines_process_that_comes_late_is_not_taken_for_another(pool, make_chunk, monkeypatch):
+    monkeypatch.setattr("deployments.batch_server.engine.process.CONTROL_TIMEOUT", 1.0)
+    pool.submit(make_chunk([("a", jpeg())], workflow("minimal")), lambda done: None).result(60)
+    parent, (worker,) = engine_processes()
+    os.kill(parent, signal.SIGSTOP)
+    os.kill(worker, signal.SIGKILL)
+
+    def go_on():
+        with suppress(ProcessLookupError):  # by then it is to be gone
+            os.kill(parent, signal.SIGCONT)
+
+    late = threading.Timer(1.5, go_on)  # one question went unanswered
+    late.start()
+    result = pool.submit(make_chunk([("a", jpeg())], workflow("minimal")), lambda done: None).result(60)
+    late.join()
+    assert result.processed == 1
 
 
 def test_an_error_in_the_callback_ends_its_chunk_only(pool, make_chunk):

@@ -1,4 +1,5 @@
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -41,6 +42,8 @@ def test_range_is_left_aside_when_the_file_is_another_and_refused_outside(server
     assert server.bare.get(image_url, headers=same).content == b"456789"
     other = {"Range": "bytes=4-", "If-Range": '"other"'}
     assert server.bare.get(image_url, headers=other).status_code == 200
+    absurd = {"Range": f"bytes={'9' * 5000}-"}
+    assert server.bare.get(image_url, headers=absurd).status_code == 200
     outside = server.bare.get(image_url, headers={"Range": "bytes=10-"})
     assert (outside.status_code, outside.headers["content-range"]) == (416, "bytes */10")
 
@@ -107,3 +110,26 @@ def test_shard_that_a_job_used_takes_the_same_bytes_and_no_others(server: Server
     assert answer.status_code == 409
     assert job in answer.json()["error"]
     assert server.count(batch) == 1
+
+
+def test_archives_put_to_one_url_at_once_leave_one_of_them(server: ServerClient, batch: str) -> None:
+    url = server.allocate(batch)
+    bodies = [archive({"a.jpg": str(number % 3).encode(), f"{number % 3}.jpg": b""}) for number in range(12)]
+    with ThreadPoolExecutor(6) as threads:
+        assert {answer.status_code for answer in threads.map(lambda body: server.put(url, body), bodies)} == {200}
+    (shard,) = server.shards(batch)
+    listed = server.staging("GET", f"/{batch}/list").json()["filesMetadata"]
+    contents = {entry["fileName"]: server.bare.get(entry["downloadURL"]).content for entry in listed}
+    number = contents["a.jpg"].decode()
+    assert contents == {"a.jpg": number.encode(), f"{number}.jpg": b""}
+    assert shard["shardObjectsCount"] == server.count(batch) == 2
+
+
+def test_signed_url_of_an_image_that_was_replaced_leads_to_no_other(server: ServerClient, batch: str) -> None:
+    url = server.allocate(batch)
+    server.put(url, archive({"a.jpg": b"one"}))
+    server.shards(batch)
+    (old,) = server.staging("GET", f"/{batch}/list").json()["filesMetadata"]
+    server.put(url, archive({"b.jpg": b"two"}))
+    server.shards(batch)
+    assert server.bare.get(old["downloadURL"]).status_code == 404

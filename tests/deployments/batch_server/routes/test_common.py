@@ -56,7 +56,14 @@ def test_unknown_call_is_404_in_json(server: ServerClient, path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "params", [{"pageSize": "0"}, {"pageSize": "x"}, {"nextPageToken": "-1"}, {"nextPageToken": "²"}]
+    "params",
+    [
+        {"pageSize": "0"},
+        {"pageSize": "x"},
+        {"nextPageToken": "-1"},
+        {"nextPageToken": "²"},
+        {"nextPageToken": str(2**63)},
+    ],
 )
 def test_page_parameters_that_are_wrong_are_400(server: ServerClient, params: dict[str, str]) -> None:
     answer = server.staging("GET", "", params=params)

@@ -172,7 +172,7 @@ def test_job_waits_for_archives_that_are_still_being_indexed(server: ServerClien
         ({"specification": {"workflowId": "../minimal"}}, 404, "minimal, photo-audit"),
         ({"specification": {"workspace": "other"}}, 404, "'local'"),
         ({"specification": {"imageInputName": "picture"}}, 400, "'image'"),
-        ({"specification": {"workflowParameters": {"colour": "red"}}}, 400, "it has: color, tolerance"),
+        ({"specification": {"workflowParameters": {"colour": "red"}}}, 400, "it has 'color', 'tolerance'"),
         ({"specification": {"imagesOutputsToBePersisted": ["other"]}}, 400, "it has: matching_pixels"),
         ({"specification": {"aggregationFormat": "xml"}}, 400, "aggregationFormat"),
         ({"maxImageFailureRate": 2}, 400, "from 0 to 1"),

@@ -71,4 +71,14 @@ def test_workflow_with_two_image_inputs_cannot_be_a_job(tmp_path: Path) -> None:
         server.upload("b", "a.jpg", b"one")
         answer = server.jobs("POST", "/j", json=job_body("b", specification={"workflowId": "two"}))
     assert answer.status_code == 400
-    assert "workflowimage, inferenceimage" in answer.json()["error"]
+    assert "'workflowimage', 'inferenceimage'" in answer.json()["error"]
+
+
+def test_workflow_whose_output_would_hide_the_files_name_cannot_be_a_job(tmp_path: Path) -> None:
+    output = {"type": "JsonField", "name": "image", "selector": "$inputs.image"}
+    with thread_server(settings_for(tmp_path / "data"), SmallEngine()) as server:
+        server.http.post("/local/workflows/hides", json={**DEFINITION, "outputs": [output]})
+        server.upload("b", "a.jpg", b"one")
+        answer = server.jobs("POST", "/j", json=job_body("b", specification={"workflowId": "hides"}))
+    assert answer.status_code == 400
+    assert "output 'image'" in answer.json()["error"]

@@ -1,0 +1,73 @@
+"""Reading request bodies: never more than a limit, and only once the guards have let the request pass.
+
+FastAPI reads a declared body before it looks at the key, and holds all of it; so no route declares one.
+"""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+from starlette.requests import ClientDisconnect
+
+from deployments.batch_server.refusals import BadRequest, TooLarge
+
+MAX_JSON_BYTES = 8 * 1024 * 1024
+"""Far above any workflow's definition."""
+
+
+async def limited_pieces(request: Request, limit: int, what: str) -> AsyncIterator[bytes]:
+    """The pieces of a body as they come.
+
+    Args:
+        request: Whose body.
+        limit: Most bytes that are taken.
+        what: What the body is, for messages: `the archive`.
+
+    Raises:
+        TooLarge: It is longer.
+        BadRequest: The client went away before its end.
+    """
+    size = 0
+    try:
+        async for piece in request.stream():
+            size += len(piece)
+            if size > limit:
+                raise TooLarge(f"{what} is over {limit} bytes, the most that is taken: make it smaller")
+            yield piece
+    except ClientDisconnect:
+        raise BadRequest(f"{what} did not arrive whole: the connection ended") from None
+
+
+async def read_limited(request: Request, limit: int, what: str) -> bytes:
+    """A whole body; arguments and errors as for `limited_pieces`."""
+    body = bytearray()
+    async for piece in limited_pieces(request, limit, what):
+        body += piece
+    return bytes(body)
+
+
+async def read_json(request: Request) -> Any:
+    """The value of a JSON body.
+
+    Raises:
+        BadRequest: It is no JSON, or holds what could not be written back as JSON in UTF-8.
+        TooLarge: It is over 8 MiB.
+    """
+    body = await read_limited(request, MAX_JSON_BYTES, "the JSON body")
+    try:
+        content = json.loads(body, parse_constant=_refuse_constant)
+        # Half a surrogate pair can be read as an escape, and would then spoil every answer that holds it.
+        json.dumps(content, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise BadRequest(f"the body is not JSON that can be used: {reason}") from None
+    return content
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON value")
+
+
+JsonBody = Annotated[Any, Depends(read_json)]
+"""The value of the request's JSON body."""

@@ -1,0 +1,79 @@
+"""What is acknowledged is on disk: contents, names, and the database's own writes."""
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from deployments.batch_server.blobs import BlobFolder, BodyCut
+from deployments.batch_server.chunks import ChunkFolder
+from deployments.batch_server.data_folder import kept_secret
+from deployments.batch_server.database import Database
+
+Flushed = list[Path]
+
+
+@pytest.fixture
+def flushed(monkeypatch: pytest.MonkeyPatch) -> Flushed:
+    """Files and folders in the order in which they were flushed."""
+    found: Flushed = []
+    flush = os.fsync
+
+    def note(descriptor: int) -> None:
+        found.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    return found
+
+
+def test_blob_is_flushed_with_its_name_and_that_of_its_folder(tmp_path: Path, flushed: Flushed) -> None:
+    path = tmp_path / BlobFolder(tmp_path).write(".img", b"x").path
+    assert flushed == [tmp_path, tmp_path / "blobs", path, path.parent]
+
+
+async def pieces() -> AsyncIterator[bytes]:
+    yield b"x"
+
+
+@pytest.mark.anyio
+async def test_streamed_blob_is_flushed_with_its_name(tmp_path: Path, flushed: Flushed) -> None:
+    path = tmp_path / (await BlobFolder(tmp_path).write_stream(".tar", pieces(), 1)).path
+    assert flushed[-2:] == [path, path.parent]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("announced", [0, 2])
+async def test_streamed_blob_of_another_length_than_announced_leaves_nothing(tmp_path: Path, announced: int) -> None:
+    with pytest.raises(BodyCut, match=f"{announced} bytes were announced and 1 came"):
+        await BlobFolder(tmp_path).write_stream(".tar", pieces(), announced)
+    assert list((tmp_path / "blobs").glob("*/*")) == []
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+def test_task_is_flushed_before_it_gets_its_name_and_its_names_after(tmp_path: Path, flushed: Flushed) -> None:
+    job = tmp_path / "jobs/j"
+    folder = ChunkFolder(tmp_path, job, "chunk-00000")
+    part = folder.fresh()
+    (part / "results.jsonl").write_text('{"image": "a.jpg"}\n')
+    folder.complete(1)
+    assert flushed == [part / "results.jsonl", part / "failures.jsonl", part, job, job.parent]
+
+
+def test_secret_is_flushed_with_its_name(tmp_path: Path, flushed: Flushed) -> None:
+    kept_secret(tmp_path / "secret")
+    assert flushed[-1] == tmp_path
+
+
+def test_database_writes_ahead_and_flushes_at_every_commit(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'db'}")
+    with database.write() as session:
+        values = {name: session.scalar(text(f"PRAGMA {name}")) for name in ("journal_mode", "synchronous")}
+    database.close()
+    assert values == {"journal_mode": "wal", "synchronous": 2}
