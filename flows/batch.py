@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 from prefect import flow
@@ -15,7 +16,7 @@ from tasks.core.identity import ResultOptions
 from tasks.core.journal import Journal
 from tasks.core.progress import Silent
 from tasks.core.records import RunSummary, Staged, StepRecords
-from tasks.core.request import RunRequest
+from tasks.core.request import MOST_LABEL_CHARACTERS, RunRequest
 from tasks.core.run_folder import RunFolder
 from tasks.core.settings import load_settings
 from tasks.export import export_results
@@ -28,6 +29,7 @@ from tasks.steps.stage import open_target
 from tasks.summarize import summarize_run
 from tasks.wait import wait_for_job
 
+EVERYTHING = ResultOptions()
 Text = Annotated[str, Field(min_length=1)]
 
 
@@ -37,9 +39,9 @@ def process_images(
     workflow: Text,
     platform: Text = EMBEDDED,
     parameters: dict[str, Any] | None = None,
-    options: ResultOptions | None = None,
-    runs: str | None = None,
-    rerun: Annotated[str, Field(max_length=64)] = "",
+    options: ResultOptions = EVERYTHING,
+    runs: str = "",
+    rerun: Annotated[str, Field(max_length=MOST_LABEL_CHARACTERS)] = "",
 ) -> RunSummary:
     """Process every image of a folder with a workflow, and account for each of them.
 
@@ -70,8 +72,8 @@ def process_images(
         workflow=workflow,
         platform=platform,
         parameters=parameters or {},
-        options=options or ResultOptions(),
-        runs=runs or settings.runs,
+        options=options,
+        runs=Path(runs) if runs else settings.runs,
         rerun=rerun,
     )
     with open_target(request, settings) as target:
@@ -95,7 +97,7 @@ def held_run(target: Target, staged: Staged) -> Iterator[Run]:
     folder = RunFolder(staged.folder)
 
     def tell() -> None:
-        get_run_logger().info("run %s is under way in another process: waiting for it", staged.key)
+        get_run_logger().warning("run %s is under way in another process: waiting for it", staged.key)
 
     with folder.held(tell), Journal(folder.journal) as journal:
         yield Run(target, folder, journal, Silent())

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from tasks.core.errors import DarkroomError
 from tasks.core.progress import reporting_to
@@ -18,6 +19,7 @@ from tasks.core.records import RunSummary
 STEPS = ("stage", "ingest", "launch", "wait", "export", "summarize")
 WIDE = 1000
 _CHATTER = ("Beginning flow run", "Finished in state", "View at ", "Created task run", "Executing ")
+_ENDINGS = ("Finished in state Failed", "Finished in state Crashed", "aborted by an interrupt signal")
 
 
 class LiveProgress:
@@ -57,9 +59,10 @@ class QuietConsole(logging.Filter):
 
 def _explains_itself(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
-    if isinstance(error, DarkroomError | KeyboardInterrupt):
+    if isinstance(error, DarkroomError | OSError | KeyboardInterrupt):
         return True
-    return "Finished in state Failed" in record.getMessage() or "Finished in state Crashed" in record.getMessage()
+    message = record.getMessage()
+    return any(words in message for words in _ENDINGS)
 
 
 @contextmanager
@@ -86,6 +89,13 @@ def _bars() -> Progress:
     return Progress(*columns, console=Console(stderr=True))
 
 
+@contextmanager
+def starting() -> Iterator[Callable[[], None]]:
+    """Says in a terminal that servers are starting, until the function given is called or the block ends."""
+    with Console(stderr=True).status("starting the servers …") as status:
+        yield status.stop
+
+
 def wide_console() -> Console:
     """Standard output; as wide as the lines are where no person looks."""
     return Console() if sys.stdout.isatty() else Console(width=WIDE)
@@ -95,7 +105,7 @@ def print_summary(summary: RunSummary, console: Console) -> None:
     """The short table, the paths, and the last line."""
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in _facts(summary).items():
-        table.add_row(name, value)
+        table.add_row(name, Text(value))  # not markup: a folder may be called [red]
     console.print(table)
     # The last line is read by programs as well: printed as it is, never wrapped.
     console.file.write(summary.line() + "\n")
@@ -113,15 +123,15 @@ def _facts(summary: RunSummary) -> dict[str, str]:
     }
 
 
-def print_runs(summaries: list[tuple[str, RunSummary | None]], console: Console) -> None:
-    """A line a run, the latest first."""
+def print_runs(runs: list[tuple[str, str, RunSummary | None]], console: Console) -> None:
+    """A line a run, with its key, its state and what its summary says, in the order given."""
     table = Table(box=None, pad_edge=False)
     for heading in ("run", "state", "processed", "failed", "rejected", "workflow", "source"):
         table.add_column(heading)
-    for key, summary in summaries:
+    for key, state, summary in runs:
         if summary is None:
-            table.add_row(key, "unfinished", "", "", "", "", "")
+            table.add_row(key, state)
             continue
         counts = (str(summary.processed), str(summary.failed), str(summary.rejected))
-        table.add_row(key, "done", *counts, summary.workflow, summary.source)
+        table.add_row(key, state, *counts, Text(summary.workflow), Text(summary.source))
     console.print(table)

@@ -18,7 +18,7 @@ def ingest_files(run: Run, files: int) -> Ingested:
 
     Raises:
         RunFailed: the platform took none of them.
-        RunIncomplete: files are missing when the deadline has passed.
+        RunIncomplete: files are missing when the deadline has passed, or the platform has lost some.
     """
     ingested = ingest(watched(run, "ingest"), files)
     get_run_logger().info(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from prefect import task
 from prefect.logging import get_run_logger
 
-from tasks.artifacts import show_table
+from tasks.artifacts import show_link, show_table
+from tasks.core.progress import ambient
 from tasks.core.records import Launched
 from tasks.retries import STEP
 from tasks.steps.context import Run
@@ -20,6 +21,8 @@ def launch_job(run: Run) -> Launched:
         Conflict: a job of that id is there and does something else.
     """
     launched = launch(run)
+    ambient().advance("launch", 1, 1)
     get_run_logger().info("launch: job %s %s", launched.job_id, "attached" if launched.attached else "created")
     show_table("launch", launched.model_dump(), f"Workflow `{run.target.workflow.id}`")
+    show_link("launch", run.folder.lock_file)
     return launched

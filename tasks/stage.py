@@ -6,6 +6,7 @@ from prefect import task
 from prefect.logging import get_run_logger
 
 from tasks.artifacts import show_link, show_table, shown_progress
+from tasks.core.progress import ambient
 from tasks.core.records import Staged
 from tasks.core.run_folder import RunFolder
 from tasks.retries import STEP
@@ -22,6 +23,7 @@ def stage_media(target: Target) -> Staged:
         BadInput: there are no images, or none that can be processed.
     """
     staged = stage(target, shown_progress("stage"), Timing())
+    ambient().advance("stage", 0, staged.files)  # only now is it known how many there are
     get_run_logger().info(
         "stage: %d images, %d rejected, %.1f MB, run %s",
         staged.files,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from prefect import task
 from prefect.logging import get_run_logger
 
-from tasks.artifacts import show_link, show_markdown
+from tasks.artifacts import show_link, show_markdown, show_table
+from tasks.core.progress import ambient
 from tasks.core.records import RunSummary, StepRecords
 from tasks.retries import STEP
 from tasks.steps.context import Run
@@ -23,9 +24,13 @@ def summarize_run(run: Run, records: StepRecords, begun: float) -> RunSummary:
 
     Raises:
         RunIncomplete: files are missing from the reconciliation.
+        RunFailed: not one file could be processed.
     """
     summary = summarize(run, records, begun)
+    ambient().advance("summarize", 1, 1)
     get_run_logger().info("summarize: %s", summary.line())
+    show_table("summarize", summary.model_dump(), f"Run `{summary.key}`")
+    show_link("summarize", run.folder.summary)
     show_markdown("summary", markdown(summary), f"Run {summary.key}")
     show_link("report", summary.report)
     return summary

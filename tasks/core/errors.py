@@ -29,6 +29,7 @@ the signature of a URL (see :mod:`tasks.core.redaction`).
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 
 
 class DarkroomError(Exception):
@@ -134,6 +135,11 @@ class RunIncomplete(RunFailed):
 def is_transient(error: BaseException) -> bool:
     """Whether trying again may help; the one rule for the transport and for Prefect's retries."""
     return isinstance(error, Transient)
+
+
+def damaged(file: Path) -> LocalFault:
+    """The error for a file of a run folder that does not hold what was written there."""
+    return LocalFault(f"{file} is damaged: pass --rerun LABEL to do the work afresh")
 
 
 def local_fault(error: OSError) -> DarkroomError:

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tasks.core.errors import damaged
 from tasks.core.files import sync_folder
 
 Entry = dict[str, Any]
@@ -25,12 +26,16 @@ class Journal:
 
     Args:
         path: where it lies; made when missing. A last line that was cut by a kill is dropped.
+
+    Raises:
+        LocalFault: another line is damaged.
     """
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
         self._intended: dict[tuple[str, str], Entry] = {}
         self._confirmed: dict[tuple[str, str], Entry] = {}
+        self._path = path
         self._file = path.open("ab+")
         sync_folder(path.parent)
         self._recover()
@@ -78,5 +83,9 @@ class Journal:
         whole = content.rfind(b"\n") + 1
         if whole != len(content):
             self._file.truncate(whole)
-        for line in content[:whole].splitlines():
-            self._remember(json.loads(line))
+        try:
+            for line in content[:whole].splitlines():
+                self._remember(json.loads(line))
+        except (ValueError, KeyError, TypeError):
+            self._file.close()
+            raise damaged(self._path) from None

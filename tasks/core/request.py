@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.core.identity import ResultOptions
 
+MOST_LABEL_CHARACTERS = 64
+
 
 class RunRequest(BaseModel):
     """The inputs of a run; with them and the same media it can be run again."""
@@ -40,6 +42,17 @@ class RunRequest(BaseModel):
         return shlex.join(words) + (f"  # with options {json.dumps(changed)}" if changed else "")
 
 
+def check_label(text: str) -> str:
+    """``text`` where it can be a ``rerun`` label.
+
+    Raises:
+        ValueError: it is too long.
+    """
+    if len(text) > MOST_LABEL_CHARACTERS:
+        raise ValueError(f"the label has {len(text)} characters: choose one of at most {MOST_LABEL_CHARACTERS}")
+    return text
+
+
 def parse_parameter(text: str) -> tuple[str, Any]:
     """``NAME=VALUE`` as the command line takes it: JSON where the value is JSON, else the text itself.
 
@@ -58,7 +71,8 @@ def _parameter_text(value: Any) -> str:
 
 def _is_json(text: str) -> bool:
     try:
-        json.dumps(json.loads(text), allow_nan=False)  # Python reads NaN and 1e999, JSON has neither
+        # Python reads NaN, 1e999 and half a surrogate pair; JSON has neither, and UTF-8 not the last.
+        json.dumps(json.loads(text), allow_nan=False, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         return False
     return True

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.core.errors import BadInput
+from tasks.core.errors import BadInput, damaged
 from tasks.core.files import appearing, sync_folder
 from tasks.core.identity import KEY_DIGITS
 from tasks.core.records import RunSummary
@@ -90,11 +90,18 @@ class RunFolder:
             yield
 
     def finished(self) -> RunSummary | None:
-        """The summary of a run that is done, else ``None``."""
+        """The summary of a run that is done, else ``None``.
+
+        Raises:
+            LocalFault: the summary is damaged.
+        """
         if not self.summary.exists():
             return None
-        row = pq.read_table(self.summary).to_pylist()[0]
-        return RunSummary(**row, folder=self.root)
+        try:
+            (row,) = pq.read_table(self.summary).to_pylist()
+            return RunSummary(**row, folder=self.root)
+        except ValueError:  # pyarrow's ArrowInvalid and pydantic's ValidationError are such
+            raise damaged(self.summary) from None
 
     def finish(self, summary: RunSummary) -> None:
         """Writes ``summary.parquet``: from here on the run is done."""

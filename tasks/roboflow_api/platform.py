@@ -72,6 +72,7 @@ def open_platform(name: str, settings: Settings) -> Iterator[Platform]:
         ConnectionFailed: it does not answer.
     """
     if name == EMBEDDED:
+        _check_engine(settings)
         with embedded_server(settings).use() as url, _connect(name, url, _embedded_key(settings)) as platform:
             yield platform
         return
@@ -95,6 +96,14 @@ def embedded_server(settings: Settings) -> ManagedService:
     return ManagedService(
         "batch-server", command, env=environment, state_dir=data.with_name("batch-server"), health_path="/health"
     )
+
+
+def _check_engine(settings: Settings) -> None:
+    if not settings.engine_python.exists():
+        raise BadInput(
+            f"the engine's environment is missing ({settings.engine_python}): run `make setup` in the project, "
+            "or set DARKROOM_ENGINE_PYTHON to the Python of another one"
+        )
 
 
 def _embedded_data(settings: Settings) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections.abc import Callable
@@ -13,6 +14,11 @@ from typing import TypeVar
 from tasks.core.errors import DarkroomError, is_transient
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+TELL_AFTER = 6
+"""Failed tries of one call after which a person should know; fewer are the weather."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,9 @@ def retry(
             pause = policy.pause(tried, error.retry_after, timing.chance())
             if timing.clock() - started + pause > policy.total:
                 raise
+            if tried == TELL_AFTER:
+                what = f"status {error.status}" if error.status else "no connection"
+                logger.warning("a service keeps failing (%s): trying again for up to %.0f s", what, policy.total)
             timing.sleep(pause)
 
 

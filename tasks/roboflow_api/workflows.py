@@ -15,7 +15,6 @@ from tasks.roboflow_api.models import Acknowledged, WorkflowAnswer
 from tasks.roboflow_api.transport import Transport
 
 Definition = dict[str, Any]
-_IMAGE_INPUTS = frozenset({"WorkflowImage", "InferenceImage"})
 _PARAMETERS = frozenset({"WorkflowParameter", "InferenceParameter"})
 
 

@@ -28,6 +28,8 @@ SIMPLE_UPLOAD_MOST = 32
 PARALLEL_UPLOADS = 4
 NEW_URLS_PER_SHARD = 5
 DEADLINE = 6 * 3600.0
+QUIET_SETTLES = 20
+"""A batch that lacks files is given up when for so many times the platform's settling time nothing has moved in it."""
 SCHEMA = pa.schema(
     [
         ("name", pa.string()),
@@ -59,6 +61,29 @@ class BatchState:
     exists: bool = True
 
 
+class Quiet:
+    """How long a batch has not moved though nothing is being indexed.
+
+    Time in which the platform could not be asked counts for one pause at most.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._last: BatchState | None = None
+        self._looked = 0.0
+        self._seconds = 0.0
+
+    def seconds(self, seen: BatchState) -> float:
+        """Takes one more look into account; gives the seconds of quiet up to it."""
+        now = self._run.timing.clock()
+        if seen != self._last or seen.indexing:
+            self._seconds = 0.0
+        else:
+            self._seconds += min(now - self._looked, self._run.platform.pace.longest)
+        self._last, self._looked = seen, now
+        return self._seconds
+
+
 def ingest(run: Run, files: int) -> Ingested:
     """Sends every staged file and waits until the platform has all of them, failures counted.
 
@@ -68,7 +93,7 @@ def ingest(run: Run, files: int) -> Ingested:
 
     Raises:
         RunFailed: the platform took none of them.
-        RunIncomplete: files are missing when the deadline has passed.
+        RunIncomplete: files are missing when the deadline has passed, or the platform has lost some.
     """
     return run.once(STEP, Ingested, lambda: _ingest(run, files))
 
@@ -207,11 +232,19 @@ def _changed(run: Run, part: str) -> dict[str, str]:
 def _watch(run: Run, expected: int) -> dict[str, str]:
     """Waits until ``expected`` files are in or refused; gives the refused ones with their reasons."""
     patient = run.timing.clock() + run.platform.settle
+    quiet = Quiet(run)
 
     def ended(seen: BatchState) -> bool:
         if not seen.exists and run.timing.clock() > patient:
             raise gone(run, "batch")
-        return seen.count + len(seen.refused) >= expected or bool(seen.broken and not seen.indexing)
+        if seen.count + len(seen.refused) >= expected or (seen.broken and not seen.indexing):
+            return True
+        if quiet.seconds(seen) > QUIET_SETTLES * run.platform.settle:
+            raise RunIncomplete(
+                f"batch {run.remote_id} holds {seen.count} of {expected} files and gets no more, though all were sent: "
+                f"{run.platform.name} has lost some; pass --rerun LABEL to do the work afresh"
+            )
+        return False
 
     state = poll_until(
         lambda: _look(run, expected),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import IO
 
-from tasks.core.records import RunSummary, StepRecords
+from tasks.core.records import Ingested, RunSummary, StepRecords
 from tasks.media.manifest import find_row
 from tasks.results.report import write_report
 from tasks.results.report_data import read_report_data
@@ -49,12 +49,17 @@ def _steps(records: StepRecords, summary: RunSummary) -> tuple[StepTime, ...]:
     staged, ingested, exported = records.staged, records.ingested, records.exported
     return (
         StepTime("stage", staged.seconds, f"{staged.files} files, {staged.bytes / 1e6:.1f} MB"),
-        StepTime("ingest", ingested.seconds, f"{ingested.sent} files in {ingested.shards} shards"),
+        StepTime("ingest", ingested.seconds, _sent(ingested)),
         StepTime("launch", records.launched.seconds, f"job {records.launched.job_id}"),
         StepTime("wait", records.finished.seconds, f"{records.finished.tasks} tasks"),
         StepTime("export", exported.seconds, f"{exported.files} files, {exported.bytes / 1e6:.1f} MB"),
         StepTime("summarize", summary.summarize_seconds, "reconciliation and report"),
     )
+
+
+def _sent(ingested: Ingested) -> str:
+    way = f"in {ingested.shards} shards" if ingested.shards else "one by one"
+    return f"{ingested.sent} files {way}"
 
 
 def _notes(records: StepRecords) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tasks.core.errors import BadInput
+from tasks.core.errors import BadInput, damaged
 from tasks.core.files import write_text
 from tasks.core.identity import RunIdentity, remote_id
 from tasks.core.progress import Progress
@@ -25,6 +25,7 @@ from tasks.roboflow_api.retrying import Timing
 from tasks.sources.registry import open_source
 from tasks.steps.context import Target
 
+LOCK_SCHEMA = "run/1"
 VERSIONED = ("darkroom", "prefect", "pyarrow", "httpx", "pydantic")
 
 
@@ -100,8 +101,17 @@ def load_staged(run: RunFolder) -> Staged:
 
 
 def read_lock(run: RunFolder) -> dict[str, Any]:
-    """The content of ``run.json``."""
-    content: dict[str, Any] = json.loads(run.lock_file.read_text(encoding="utf-8"))
+    """The content of ``run.json``.
+
+    Raises:
+        LocalFault: it is damaged.
+    """
+    try:
+        content = json.loads(run.lock_file.read_text(encoding="utf-8"))
+    except ValueError:
+        raise damaged(run.lock_file) from None
+    if not isinstance(content, dict) or content.get("schema") != LOCK_SCHEMA:
+        raise damaged(run.lock_file)
     return content
 
 
@@ -111,7 +121,7 @@ def _lock(
     """Everything that it takes to say what this run is and to ask for it again."""
     key = identity.key()
     return {
-        "schema": "run/1",
+        "schema": LOCK_SCHEMA,
         "key": key,
         "started": started.isoformat(),
         "command": request.command(),

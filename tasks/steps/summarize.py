@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 from itertools import islice
@@ -10,7 +11,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from tasks.core.errors import RunIncomplete
+from tasks.core.errors import RunFailed, RunIncomplete
 from tasks.core.records import Exported, RunSummary, StepRecords
 from tasks.media.manifest import ManifestRow, read_manifest
 from tasks.results.tables import Failure, write_failures
@@ -32,15 +33,27 @@ def summarize(run: Run, records: StepRecords, begun: float) -> RunSummary:
 
     Raises:
         RunIncomplete: a staged file is neither processed nor failed nor rejected.
+        RunFailed: not one file could be processed; the report is drawn all the same.
     """
     here = run.timing.clock()
     failures = reconcile(run, records.exported)
     write_failures(run.folder.failures, failures)
     draft = _summary(run, records, failures) | _times(run, begun, here)
     draw_report(run, records, RunSummary.model_validate(draft))
+    if not draft["processed"]:
+        raise RunFailed(_none_processed(run, failures))
     summary = RunSummary.model_validate(draft | _times(run, begun, here))  # now with the time that the report took
     run.folder.finish(summary)
     return summary
+
+
+def _none_processed(run: Run, failures: list[Failure]) -> str:
+    reasons = Counter(failure.reason for failure in failures if failure.state == "failed")
+    reason, times = reasons.most_common(1)[0]
+    return (
+        f"none of the {len(failures)} files could be processed; the most common reason ({times}x): {reason}. "
+        f"See {run.folder.report}; after mending the cause, pass --rerun LABEL for a run afresh"
+    )
 
 
 def reconcile(run: Run, exported: Exported) -> list[Failure]:

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
 import sqlite3
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +22,7 @@ from tasks.core.settings import Settings
 from tasks.roboflow_api.platform import embedded_server
 from tests.commands import ENGINE_PYTHON, Outcome, clean_environment, darkroom
 from tests.images import make_image, make_images
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.engine, pytest.mark.prefect_server]
 
@@ -123,8 +128,8 @@ def test_prefect_has_six_task_runs_and_their_artifacts(place: Place) -> None:
     steps = ("stage", "ingest", "launch", "wait", "export", "summarize")
     assert sorted(tasks) == sorted((step, "COMPLETED") for step in steps)
     assert flows == [(f"photo-audit on {place.source}", "COMPLETED")]
-    assert {artifacts.get(step) for step in steps[:-1]} == {"table"}
-    assert {artifacts.get(f"{step}-file") for step in ("stage", "ingest", "wait", "export", "report")} == {"markdown"}
+    assert {artifacts.get(step) for step in steps} == {"table"}
+    assert {artifacts.get(f"{step}-file") for step in (*steps, "report")} == {"markdown"}
     assert {artifacts.get(f"{step}-progress") for step in ("ingest", "wait", "export")} == {"progress"}
     assert artifacts["summary"] == "markdown"
 
@@ -174,6 +179,9 @@ def test_runs_and_show_tell_of_a_run(place: Place) -> None:
         (["run", "ok", "--workflow", "minimal", "--platform", "roboflow"], 2, "set ROBOFLOW_API_KEY"),
         (["run", "ok", "--workflow", "minimal", "--platform", "gopher"], 2, "is not a platform"),
         (["run", "ok"], 2, "--workflow"),
+        (["run", "ok", "--workflow", "minimal", "--rerun", "x" * 65], 2, "choose one of at most 64"),
+        (["run", "n\udcff", "--workflow", "minimal"], 2, "is not valid UTF-8"),
+        (["run", "ok", "--workflow", "minimal", "--runs", "ok/image-00000.png"], 1, "Not a directory"),
     ],
 )
 def test_bad_input_gets_one_clear_line(place: Place, arguments: list[str], status: int, said: str) -> None:
@@ -184,6 +192,52 @@ def test_bad_input_gets_one_clear_line(place: Place, arguments: list[str], statu
     assert (outcome.status, outcome.output) == (status, "")
     assert said in outcome.errors.splitlines()[-1]
     assert "Traceback" not in outcome.errors
+
+
+def test_damage_to_one_run_does_not_stop_another(place: Place) -> None:
+    broken = place.folder / "runs" / ("0" * 16)
+    broken.mkdir()
+    for name in ("run.json", "summary.parquet"):
+        (broken / name).write_text("junk")
+    again = darkroom("run", str(place.source), "--workflow", "photo-audit", cwd=place.folder)
+    assert (again.status, again.output) == (0, place.first.output)
+    assert re.search(rf"^{broken.name} +damaged", darkroom("runs", cwd=place.folder).output, re.MULTILINE)
+    shown = darkroom("show", broken.name, cwd=place.folder)
+    assert (shown.status, "Traceback" in shown.errors) == (1, False)
+
+
+def test_interrupt_while_python_still_imports_ends_with_one_line(place: Place) -> None:
+    with started("run", "ok", "--workflow", "minimal", cwd=place.folder) as child:
+        wait_for(lambda: "libarrow" in Path(f"/proc/{child.pid}/maps").read_text(), "a library of the imports")
+        assert_interrupted(child)
+
+
+def test_interrupt_of_a_flow_ends_with_one_line(place: Place) -> None:
+    make_images(place.folder / "long", 400)
+    with started("run", "long", "--workflow", "photo-audit", cwd=place.folder) as child:
+        assert child.stderr is not None
+        assert "| INFO" in child.stderr.readline()
+        assert_interrupted(child)
+
+
+@contextmanager
+def started(*arguments: str, cwd: Path) -> Iterator[subprocess.Popen[str]]:
+    """A command under way; what is left of it at the end is killed."""
+    command = [sys.executable, "-m", "flows.cli", *arguments]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=cwd, env=clean_environment(), stdout=pipe, stderr=pipe, text=True) as child:
+        try:
+            yield child
+        finally:
+            child.kill()
+
+
+def assert_interrupted(child: subprocess.Popen[str]) -> None:
+    child.send_signal(signal.SIGINT)
+    _, errors = child.communicate(timeout=30)
+    assert child.returncode == 130
+    said = [line for line in errors.splitlines() if "| INFO" not in line]
+    assert said == ["interrupted: the same command goes on where this one stopped"]
 
 
 def test_server_that_is_down_is_told_with_its_address(place: Place) -> None:
@@ -212,6 +266,19 @@ def test_job_that_fails_ends_with_its_reason_and_no_traceback(place: Place) -> N
     assert "Traceback" not in outcome.errors
 
 
+def test_run_without_one_processed_image_fails_with_the_reason(place: Place) -> None:
+    outcome = darkroom("run", "ok", "--workflow", "minimal", "--param", "color=nonsense", cwd=place.folder)
+    assert (outcome.status, outcome.output) == (1, "")
+    assert "none of the 1 files could be processed; the most common reason (1x):" in outcome.errors.splitlines()[-1]
+    assert "Traceback" not in outcome.errors
+
+
+def test_missing_engine_is_told_before_anything_is_started(place: Place) -> None:
+    outcome = darkroom("run", "ok", "--workflow", "minimal", cwd=place.folder, DARKROOM_ENGINE_PYTHON="/nope")
+    assert outcome.status == 2
+    assert "the engine's environment is missing (/nope): run `make setup`" in outcome.errors
+
+
 def test_full_disk_is_told_and_loses_nothing(place: Place) -> None:
     small = place.folder / "small"
     small.mkdir()
@@ -227,13 +294,9 @@ def test_full_disk_is_told_and_loses_nothing(place: Place) -> None:
 
 
 def mounted_small(folder: Path) -> bool:
-    import subprocess
-
     command = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(folder)]
     return subprocess.run(command, capture_output=True, check=False, env=clean_environment()).returncode == 0
 
 
 def unmount(folder: Path) -> None:
-    import subprocess
-
     subprocess.run(["umount", str(folder)], check=True)

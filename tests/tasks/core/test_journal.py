@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.core.errors import LocalFault
 from tasks.core.journal import Journal
 
 
@@ -126,3 +127,10 @@ def test_journal_s_own_name_is_made_durable(path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(os, "fsync", watching)
     with Journal(path):
         assert path.parent.stat().st_ino in synced
+
+
+@pytest.mark.parametrize("line", ["junk", "[]", '{"event":"done"}'])
+def test_journal_with_a_damaged_line_is_refused(path: Path, line: str) -> None:
+    path.write_text(line + '\n{"event":"done","step":"s","part":"p"}\n')
+    with pytest.raises(LocalFault, match=r"journal.* is damaged: pass --rerun LABEL"):
+        Journal(path)

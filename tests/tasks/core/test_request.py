@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tasks.core.request import RunRequest, parse_parameter
+from tasks.core.request import MOST_LABEL_CHARACTERS, RunRequest, check_label, parse_parameter
 
 VALUES: list[Any] = [
     1,
@@ -45,6 +45,8 @@ VALUES: list[Any] = [
         ("a=NaN", "NaN"),
         ("a=Infinity", "Infinity"),
         ("a=1e999", "1e999"),
+        (r'a="\ud800"', r'"\ud800"'),
+        (r'a="\ud83d\ude00"', "😀"),
         ("a=" + "[" * 100_000, "[" * 100_000),
         ("a=" + "9" * 5000, "9" * 5000),
     ],
@@ -81,3 +83,9 @@ def test_command_is_safe_for_a_shell() -> None:
 
 def test_command_leaves_an_empty_label_out() -> None:
     assert "--rerun" not in RunRequest(source="s", workflow="w").command()
+
+
+def test_label_that_is_too_long_is_refused() -> None:
+    assert check_label("x" * MOST_LABEL_CHARACTERS) == "x" * MOST_LABEL_CHARACTERS
+    with pytest.raises(ValueError, match=f"at most {MOST_LABEL_CHARACTERS}"):
+        check_label("x" * (MOST_LABEL_CHARACTERS + 1))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.core.errors import BadInput
+from tasks.core.errors import BadInput, LocalFault
 from tasks.core.run_folder import STAGING, RunFolder, adopt, find_run, list_runs, staging_folder
 from tests.tasks.core.summaries import summary
 from tests.waiting import wait_for
@@ -252,3 +252,10 @@ def test_waiting_process_goes_on_when_the_run_is_free(tmp_path: Path) -> None:
     for thread in threads:
         thread.join(10)
     assert order == ["second waits", "first out", "second in"]
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", b"PAR1junkPAR1"])
+def test_damaged_summary_is_told(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "summary.parquet").write_bytes(content)
+    with pytest.raises(LocalFault, match=r"summary.parquet is damaged: pass --rerun LABEL"):
+        RunFolder(tmp_path).finished()

@@ -72,3 +72,32 @@ def test_map_passes_on_what_the_items_raise() -> None:
 
     with pytest.raises(ValueError, match="no more"):
         list(map_bounded(str, items(), 2))
+
+
+def test_map_waits_for_what_is_under_way_after_an_error() -> None:
+    ended: list[int] = []
+    failing = threading.Event()
+
+    def work(number: int) -> None:
+        if number == 1:
+            failing.set()
+            raise ValueError("one")
+        failing.wait(10)
+        ended.append(number)
+
+    with pytest.raises(ValueError, match="one"):
+        list(map_bounded(work, range(2), 2))
+    assert ended == [0]
+
+
+def test_map_leaves_what_hangs_when_it_is_interrupted() -> None:
+    release = threading.Event()
+
+    def items() -> Iterator[int]:
+        yield 1
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(map_bounded(lambda _: release.wait(30), items(), 2, grace=0.01))
+    assert not release.is_set()
+    release.set()

@@ -7,15 +7,16 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.core.errors import BadInput, Conflict, JobFailed, RunIncomplete
+from tasks.core.errors import BadInput, Conflict, JobFailed, LocalFault, RunIncomplete
 from tasks.core.records import Exported
+from tasks.core.run_folder import RunFolder
 from tasks.media.names import decode_name
 from tasks.roboflow_api.models import StagingBatchInput
 from tasks.roboflow_api.retrying import Timing
 from tasks.steps.export import export
-from tasks.steps.ingest import SIMPLE_UPLOAD_MOST, ingest
+from tasks.steps.ingest import SIMPLE_UPLOAD_MOST, BatchState, Quiet, ingest
 from tasks.steps.launch import agrees, describe_job, launch
-from tasks.steps.stage import find_finished
+from tasks.steps.stage import find_finished, read_lock
 from tasks.steps.summarize import reconcile
 from tasks.steps.wait import wait
 from tests.deployments.batch_server.running import ServerClient, job_body
@@ -168,6 +169,28 @@ def test_ingest_says_when_the_batch_is_gone(bench: Bench) -> None:
         ingest(replace(run, timing=timing), 2)
 
 
+def test_ingest_says_when_the_batch_has_lost_files(bench: Bench) -> None:
+    make_images(bench.source, 2)
+    run = bench.staged()
+    run.journal.confirm("ingest", "limits", images=1, bytes=1 << 26)
+    run.journal.confirm("ingest", "shard-000000", changed={})
+    seconds = count()
+    timing = Timing(clock=lambda: float(next(seconds)), sleep=lambda _: None)
+    with pytest.raises(RunIncomplete, match=r"holds 1 of 2 files and gets no more.*--rerun LABEL"):
+        ingest(replace(run, timing=timing), 2)
+
+
+def test_quiet_counts_only_looks_at_a_batch_that_does_not_move(bench: Bench) -> None:
+    make_images(bench.source, 1)
+    now = iter([0.0, 0.1, 0.2, 1000.0, 1000.1, 1000.2, 1000.3])
+    quiet = Quiet(replace(bench.staged(), timing=Timing(clock=lambda: next(now))))
+    longest = bench.target().platform.pace.longest
+    assert [quiet.seconds(BatchState(1)) for _ in range(3)] == pytest.approx([0, 0.1, 0.2])
+    assert quiet.seconds(BatchState(1)) == pytest.approx(0.2 + longest)  # nobody could look in between
+    assert quiet.seconds(BatchState(1, indexing=1)) == quiet.seconds(BatchState(1, indexing=1)) == 0
+    assert quiet.seconds(BatchState(2)) == 0
+
+
 def test_launch_attaches_to_the_job_that_is_there(bench: Bench, server: ServerClient) -> None:
     make_images(bench.source, 2)
     run = bench.staged()
@@ -244,3 +267,11 @@ def test_run_json_can_ask_for_the_run_again(bench: Bench) -> None:
     assert lock["key"] == run.folder.key
     assert lock["command"].startswith(f"darkroom run {bench.source} --workflow minimal --platform {bench.url}")
     assert "--param 'color=#00ff00' --param tolerance=5" in lock["command"]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"schema": "run/0"}'])
+def test_damaged_run_json_is_told(tmp_path: Path, content: str) -> None:
+    folder = RunFolder(tmp_path)
+    folder.lock_file.write_text(content)
+    with pytest.raises(LocalFault, match=r"run.json is damaged: pass --rerun LABEL"):
+        read_lock(folder)
