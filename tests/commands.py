@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-LAST_LINE = re.compile(r"^run ([0-9a-f]{16}): (\d+) processed, (\d+) failed, (\d+) rejected, (\d+\.\d) s -> (.+)$")
+LAST_LINE = re.compile(r"^run ([0-9a-f]{16}): (\d+) processed, (\d+) failed, (\d+) rejected, \d+\.\d s -> (.+)$")
 ENGINE_PYTHON = ROOT / ".venv-engine" / "bin" / "python"
 LONGEST = 120.0
 
@@ -34,7 +34,7 @@ class Outcome:
 def clean_environment(**extra: str) -> dict[str, str]:
     """This process's variables without its settings for Prefect and the platforms."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "ROBOFLOW_"))}
-    return kept | {"DARKROOM_ENGINE_PYTHON": str(ENGINE_PYTHON)} | extra
+    return kept | {"PYTHONPATH": str(ROOT), "DARKROOM_ENGINE_PYTHON": str(ENGINE_PYTHON)} | extra
 
 
 def darkroom(*arguments: str, cwd: Path, **extra: str) -> Outcome:

@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.chaos.calls import creates_job, downloads, sends_shard
-from tests.chaos.house import API_KEY, EMBEDDED, House, Outcome, make_photos
+from tests.chaos.house import API_KEY, EMBEDDED, House, make_photos
 from tests.chaos.plan import NO_FAULTS, Fault, FaultPlan, Matching, Moment
+from tests.commands import Outcome
 
 pytestmark = [pytest.mark.engine, pytest.mark.prefect_server]
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import signal
 import subprocess
 import sys
@@ -22,15 +20,14 @@ from flows.prefect_server import prefect_service
 from tasks.core.services import free_port
 from tests.chaos.plan import KillAt, Matching, Moment
 from tests.chaos.proxy import FaultProxy, armed
+from tests.commands import ROOT, Outcome, clean_environment
 
-ROOT = Path(__file__).parents[2]
 API_KEY = "chaos-key"
 IMAGES = 264
 SHARDS = 2
 """Two shards and several tasks, so that there is a first and a last of each."""
 RUN_SECONDS = 90.0
 KILL_SECONDS = 60.0
-LAST_LINE = re.compile(r"^run ([0-9a-f]{16}): (\d+) processed, (\d+) failed, (\d+) rejected, .* s -> (.+)$")
 WORKFLOW = "count-and-grey"
 DEFINITION = {
     "version": "1.0",
@@ -53,12 +50,6 @@ DEFINITION = {
 """Quick, and with an image output, so that there are archives to unpack."""
 EMBEDDED = ("--platform", "embedded", "--workflow", "minimal")
 PLAIN = ("-c", "import sys; from flows.cli import main; sys.exit(main())")
-
-
-def environment(**extra: str) -> dict[str, str]:
-    """What children see: this process's variables without its settings for Prefect and the platforms."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "ROBOFLOW_"))}
-    return kept | {"PYTHONPATH": str(ROOT)} | extra
 
 
 class BatchServer:
@@ -88,7 +79,7 @@ class BatchServer:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", *module, "--port", str(self.port), "--data", str(self.data)],
                 cwd=ROOT,
-                env=environment(ROBOFLOW_API_KEY=API_KEY),
+                env=clean_environment(ROBOFLOW_API_KEY=API_KEY),
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
@@ -117,22 +108,6 @@ class BatchServer:
             self._process.kill()
             self._process.communicate()
         self._process = None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How one command ended."""
-
-    status: int
-    output: str
-    errors: str
-
-    @property
-    def last_line(self) -> re.Match[str]:
-        """The line that the command line promises, taken apart."""
-        found = LAST_LINE.match((self.output.strip().splitlines() or [""])[-1])
-        assert found, f"no last line; status {self.status}\n{self.output}\n{self.errors}"
-        return found
 
 
 @dataclass
@@ -175,12 +150,11 @@ class House:
             "PREFECT_API_URL": self.prefect_url,
             "PREFECT_HOME": str(self.folder / "prefect-client"),
             "DARKROOM_HOME": str(self.home),
-            "DARKROOM_ENGINE_PYTHON": str(ROOT / ".venv-engine" / "bin" / "python"),
         }
         child = subprocess.Popen(
             [sys.executable, *python, *arguments, "--runs", str(self.runs), "--rerun", label, *options],
             cwd=self.folder,
-            env=environment(**usual | variables),
+            env=clean_environment(**usual | variables),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

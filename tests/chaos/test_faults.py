@@ -1,8 +1,9 @@
 import pytest
 
 from tests.chaos.calls import creates_job
-from tests.chaos.house import SHARDS, House, Outcome, assert_whole
+from tests.chaos.house import SHARDS, House, assert_whole
 from tests.chaos.plan import FaultPlan
+from tests.commands import Outcome
 
 pytestmark = [pytest.mark.engine, pytest.mark.prefect_server]
 

@@ -12,8 +12,9 @@ from tests.chaos.calls import (
     reads_workflow,
     sends_shard,
 )
-from tests.chaos.house import EMBEDDED, SHARDS, House, Outcome, assert_accounted, assert_whole, finish, make_photos
+from tests.chaos.house import EMBEDDED, SHARDS, House, assert_accounted, assert_whole, finish, make_photos
 from tests.chaos.plan import Moment
+from tests.commands import Outcome
 
 pytestmark = [pytest.mark.engine, pytest.mark.prefect_server]
 

@@ -105,7 +105,7 @@ def test_results_have_the_outputs_in_typed_columns(place: Place) -> None:
 
 
 def test_report_is_one_file_that_asks_for_nothing(place: Place) -> None:
-    report = Path(place.folder / place.first.last_line[6]).read_text()
+    report = Path(place.folder / place.first.last_line[5]).read_text()
     assert 'src="http' not in report and 'href="http' not in report and "<script" not in report
     assert "data:image/jpeg;base64," in report
 
