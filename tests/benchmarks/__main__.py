@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,24 +67,26 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _throughput(work: Path, photographs: Path, workflow: Path, options: argparse.Namespace) -> None:
-    ours, theirs = [], []
+    contenders: dict[str, Callable[[Path], Cost]] = {
+        "`inference workflows process-images-directory`": lambda out: _run_engine(photographs, workflow, out),
+        "`darkroom run`, with all its servers to start": lambda out: _run_pipeline(photographs, str(workflow), out),
+        "`darkroom run`, with a Prefect server that is up": lambda out: _run_served(photographs, str(workflow), out),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for turn in range(options.rounds):
-        theirs.append(_run_engine(photographs, workflow, work / f"engine-{turn}"))
-        ours.append(_run_pipeline(photographs, str(workflow), work / f"darkroom-{turn}"))
-        times = f"engine {theirs[-1].seconds:.1f} s, darkroom {ours[-1].seconds:.1f} s"
+        for number, (name, contender) in enumerate(contenders.items()):
+            seconds[name].append(contender(work / f"{number}-{turn}").seconds)
+        times = ", ".join(f"{taken[-1]:.1f} s" for taken in seconds.values())
         print(f"{workflow.stem}, round {turn + 1}: {times}", file=sys.stderr)
     what = f"{options.images} photographs of 40 kB, {workflow.stem}, {os.cpu_count()} cores"
-    print(f"\n| {what} | seconds (median of {options.rounds}) | images/s |")
-    print("|---|---|---|")
-    for name, costs in _named(theirs, ours):
-        seconds = statistics.median(cost.seconds for cost in costs)
-        print(f"| {name} | {seconds:.1f} | {options.images / seconds:.1f} |")
-    ratios = [engine.seconds / own.seconds for engine, own in zip(theirs, ours, strict=True)]
-    print(f"| ratio | {statistics.median(ratios):.2f} (from {min(ratios):.2f} to {max(ratios):.2f}) | |")
-
-
-def _named(theirs: list[Cost], ours: list[Cost]) -> list[tuple[str, list[Cost]]]:
-    return [("`inference workflows process-images-directory`", theirs), ("`darkroom run`", ours)]
+    print(f"\n| {what} | seconds (median of {options.rounds}) | images/s | times as fast |")
+    print("|---|---|---|---|")
+    peer = next(iter(seconds.values()))
+    for name, taken in seconds.items():
+        ratios = [theirs / ours for theirs, ours in zip(peer, taken, strict=True)]
+        middle = statistics.median(taken)
+        spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        print(f"| {name} | {middle:.1f} | {options.images / middle:.1f} | {spread} |")
 
 
 def _memory(work: Path, few: int, many: int) -> None:
@@ -116,15 +118,22 @@ def _small_images(folder: Path, count: int) -> Path:
     return folder
 
 
-def _run_pipeline(images: Path, workflow: str, folder: Path) -> Cost:
+def _run_pipeline(images: Path, workflow: str, folder: Path, **settings: str) -> Cost:
     """The pipeline as a user without a Prefect server or a cloud account has it, on a machine that was set up."""
     home = folder / "home"
-    prepare(home)  # part of `make setup`
-    assert prefect_service(home).wait_until_gone()
+    if not settings:
+        prepare(home)  # part of `make setup`
+        assert prefect_service(home).wait_until_gone()
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "ROBOFLOW_"))}
-    environment |= {"DARKROOM_HOME": str(home), "DARKROOM_ENGINE_PYTHON": str(ENGINE / "python")}
+    environment |= {"DARKROOM_HOME": str(home), "DARKROOM_ENGINE_PYTHON": str(ENGINE / "python")} | settings
     command = [str(DARKROOM), "run", str(images), "--workflow", workflow, "--runs", str(folder / "runs")]
     return _run(command, environment)
+
+
+def _run_served(images: Path, workflow: str, folder: Path) -> Cost:
+    """The pipeline as a user with a Prefect server has it; that server is not part of the time."""
+    with prefect_service(folder / "served").use() as url:
+        return _run_pipeline(images, workflow, folder, PREFECT_API_URL=f"{url}/api")
 
 
 def _run_engine(images: Path, workflow: Path, output: Path) -> Cost:
