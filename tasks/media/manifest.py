@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.core.errors import BadInput
+from tasks.core.errors import BadInput, damaged
 from tasks.core.files import appearing
 from tasks.core.progress import Progress
 from tasks.media.images import NotAnImage, check_size, read_header
@@ -159,12 +159,23 @@ def write_manifest(source: Source, path: Path, progress: Progress) -> ManifestFa
 
 
 def read_manifest(path: Path, state: str | None = None) -> Iterator[ManifestRow]:
-    """The rows in their order, of one state or all; one row group is in memory at a time."""
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=1000):
-            for row in batch.to_pylist():
-                if state is None or row["state"] == state:
-                    yield ManifestRow(**row)
+    """The rows in their order, of one state or all; one row group is in memory at a time.
+
+    Raises:
+        LocalFault: the file is damaged.
+    """
+    for batch in _batches(path):
+        for row in batch.to_pylist():
+            if state is None or row["state"] == state:
+                yield ManifestRow(**row)
+
+
+def _batches(path: Path) -> Iterator[pa.RecordBatch]:
+    try:
+        with pq.ParquetFile(path) as file:
+            yield from file.iter_batches(batch_size=1000)
+    except pa.ArrowException:
+        raise damaged(path) from None
 
 
 def find_row(path: Path, key: str) -> ManifestRow:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.core.errors import BadInput
+from tasks.core.errors import BadInput, LocalFault
 from tasks.core.progress import Counting, Silent
 from tasks.media import manifest as module
 from tasks.media.manifest import (
@@ -237,3 +237,10 @@ def test_digest_does_not_depend_on_where_the_folder_lies(photos: Path, tmp_path:
     before = digest_source(LocalSource(photos))
     photos.rename(tmp_path / "moved")
     assert digest_source(LocalSource(tmp_path / "moved")) == before
+
+
+def test_manifest_that_is_damaged_is_told_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.parquet"
+    path.write_bytes(b"PAR1 junk PAR1")
+    with pytest.raises(LocalFault, match=r"manifest.parquet is damaged: pass --rerun LABEL"):
+        list(read_manifest(path))
