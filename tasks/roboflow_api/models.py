@@ -20,9 +20,16 @@ BATCH_ID_PATTERN = r"^[a-z0-9_-]{1,64}$"
 JOB_ID_PATTERN = r"^[a-z0-9_-]{1,20}$"
 MAX_IMAGE_BYTES = 20 * 1024 * 1024
 MAX_IMAGES_PER_SHARD = 500
+MAX_REFERENCES = 20_000
+"""Most image references in one request."""
+MAX_VIDEO_REFERENCES = 5_000
+"""Most video references in one request."""
+ADVISED_VIDEOS = 1_000
+"""Videos in one batch up to which it works best."""
 
 BatchType = Literal["simple-batch", "sharded-batch", "multipart-batch"]
 ContentType = Literal["images", "videos", "metadata", "archives", "mixed"]
+NotificationCategory = Literal["ingest-status", "files-status"]
 Severity = Literal["info", "warning", "error"]
 Notification = dict[str, Any] | str
 
@@ -95,6 +102,53 @@ class SignedUrlAnswer(WireModel):
     """Answer of ``POST …/bulk-upload/image-files`` and ``POST …/upload/video``."""
 
     signed_url_details: SignedUrlDetails = Field(alias="signedURLDetails")
+
+
+class Reference(WireModel):
+    """One file that the platform fetches by itself; names are unique in a batch, and signed URLs are secrets."""
+
+    name: str
+    url: str
+
+
+class ImageReferencesIngest(WireModel):
+    """Body of ``POST …/bulk-upload/image-references``: the references themselves, or where a JSONL file of them is.
+
+    A request with an ``ingest_id`` that the batch has seen before is answered as ``duplicated`` and changes nothing.
+    """
+
+    image_references: list[Reference] | None = None
+    image_references_url: str | None = Field(default=None, alias="imageReferencesURL")
+    ingest_id: str | None = None
+    notifications_url: str | None = Field(default=None, alias="notificationsURL")
+    notification_categories: list[NotificationCategory] | None = None
+
+
+class VideoReferencesIngest(WireModel):
+    """Body of ``POST …/bulk-upload/video-references``, like that for images."""
+
+    video_references: list[Reference] | None = None
+    video_references_url: str | None = Field(default=None, alias="videoReferencesURL")
+    ingest_id: str | None = None
+    notifications_url: str | None = Field(default=None, alias="notificationsURL")
+    notification_categories: list[NotificationCategory] | None = None
+
+
+class RoboqlIngest(WireModel):
+    """Body of ``POST …/roboql-ingest``: images picked from the platform's own library."""
+
+    query: str
+    display_name: str | None = None
+    ingest_id: str | None = None
+    notifications_url: str | None = Field(default=None, alias="notificationsURL")
+
+
+class IngestAnswer(WireModel):
+    """Answer of the calls that have the platform fetch files; ``shard_ids`` for images only."""
+
+    ingest_id: str
+    shard_ids: list[str] | None = None
+    duplicated: bool = False
 
 
 class CountAnswer(WireModel):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, runtime_checkable
 
 from tasks.core.errors import Terminal
 
@@ -23,15 +23,17 @@ class MediaObject:
 
     Attributes:
         key: name below the source's root, ``/``-separated.
-        size: bytes.
+        size: bytes, or ``None`` where only fetching would tell.
         etag: the store's version tag, or ``None``; for local files size and time do its work.
         modified: last change in UTC, or ``None`` where the store does not say; never invented.
+        checksum: ``md5:…`` or ``crc32c:…`` in hexadecimal, where the listing gives one for free.
     """
 
     key: str
-    size: int
+    size: int | None
     etag: str | None
     modified: datetime | None
+    checksum: str | None = None
 
 
 class Source(Protocol):
@@ -39,13 +41,46 @@ class Source(Protocol):
 
     url: str
     """How the user names it, without secrets."""
+    is_local: bool
+    """Whether opening an object costs next to nothing, so that staging looks inside each."""
+    by_extension: bool
+    """Whether only media extensions count; false where the user's pattern names the files by their extension."""
 
     def list(self) -> Iterator[MediaObject]:
-        """Every object, as a stream, in the order of the keys."""
+        """Every object, as a stream, in the same order each time as far as the place itself stays the same.
+
+        Raises:
+            BadInput: the place is not there, or may not be read.
+        """
 
     def open(self, item: MediaObject, offset: int = 0) -> BinaryIO:
         """The object's bytes from ``offset`` on.
 
         Raises:
             SourceChanged: it is not what was listed any more.
+        """
+
+
+@runtime_checkable
+class ReferenceSource(Source, Protocol):
+    """A source whose objects a platform can fetch by itself, from URLs made here."""
+
+    pins_versions: bool
+    """Whether a URL leads to the very version that was listed, or to nothing."""
+
+    def endpoint(self) -> str:
+        """Scheme and host that the URLs lead to, such as ``https://bucket.s3.amazonaws.com``."""
+
+    def longest_lifetime(self) -> float | None:
+        """Seconds for which URLs made now can be valid at most, as the credentials have it; ``None``: no such end."""
+
+    def presign(self, items: Iterable[MediaObject], seconds: int) -> Iterator[str]:
+        """A URL for each of ``items``, which come in listing order; they are secrets.
+
+        Args:
+            items: what to sign.
+            seconds: how long the URLs are to be valid.
+
+        Raises:
+            BadInput: the credentials cannot sign.
         """
