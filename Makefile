@@ -33,7 +33,7 @@ samples: setup
 	@if [ "$(SOURCE)" = "$(SAMPLES)" ]; then .venv-engine/bin/python deployments/samples.py $(SAMPLES); fi
 
 .PHONY: test
-test: setup ## Run all tests; TESTS=path for some
+test: setup .venv-emulators/ready .venv-emulators/azurite/ready ## Run all tests; TESTS=path for some
 	@$(BIN)/pytest $(TESTS)
 
 .PHONY: lint
@@ -57,16 +57,23 @@ lock: $(UV) ## Resolve the locks anew
 		| $(UV) pip compile $(LOCK_OPTIONS) --override <(printf '%s\n' $(WITHOUT_SCREEN)) - -o engine.lock
 	@printf 'inference-cli==1.8.3\n' | $(UV) pip compile $(LOCK_OPTIONS) --exclude-newer 2026-11-15 - -o contract.lock
 	@printf 'uv\n' | $(UV) pip compile $(LOCK_OPTIONS) - -o tools.lock
+	@printf '%s\n' 'moto[s3]' flask flask-cors gcp-storage-emulator asyncssh \
+		| $(UV) pip compile $(LOCK_OPTIONS) - -o emulators.lock
+	@npm install --prefix tests/emulators --package-lock-only --omit-lockfile-registry-resolved --before $(LOCK_DATE) $(NPM_OPTIONS)
+	@.venv-tools/bin/python tests/emulators/bare_lock.py tests/emulators/package-lock.json
 
 # Later releases do not work together; see README, "Locks".
-LOCK_OPTIONS := --quiet --exclude-newer 2026-09-15 --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
+LOCK_DATE := 2026-09-15
+LOCK_OPTIONS := --quiet --exclude-newer $(LOCK_DATE) --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
+
+NPM_OPTIONS := --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error
 
 # The engine asks for OpenCV with windows, which needs X11 and OpenGL libraries of the system; the headless one needs none.
 WITHOUT_SCREEN := 'opencv-python; python_version < "3"' 'opencv-contrib-python; python_version < "3"'
 
 .PHONY: clean
 clean: ## Remove the environments and everything under .darkroom; runs stay
-	rm -rf .venv .venv-engine .venv-contract .venv-tools .darkroom
+	rm -rf .venv .venv-engine .venv-contract .venv-emulators .venv-tools .darkroom
 
 $(UV): tools.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
@@ -94,3 +101,17 @@ $(UV): tools.lock
 	@test -x .venv-contract/bin/python || $(UV) venv --quiet --python $(PYTHON) .venv-contract
 	@$(UV) pip sync --quiet --python .venv-contract/bin/python --require-hashes contract.lock
 	@touch $@
+
+.venv-emulators/ready: emulators.lock $(UV)
+	@echo "setting up the storage emulators for the tests"
+	@test -x .venv-emulators/bin/python || $(UV) venv --quiet --python $(PYTHON) .venv-emulators
+	@$(UV) pip sync --quiet --python .venv-emulators/bin/python --require-hashes emulators.lock
+	@touch $@
+
+.venv-emulators/azurite/ready: tests/emulators/package.json tests/emulators/package-lock.json .venv-emulators/ready
+	@if ! command -v npm >/dev/null; then \
+		echo "npm is not installed: the tests of Azure storage are skipped"; \
+	else \
+		mkdir -p $(@D) && cp tests/emulators/package.json tests/emulators/package-lock.json $(@D)/ \
+		&& npm ci --prefix $(@D) $(NPM_OPTIONS) >/dev/null && touch $@; \
+	fi

@@ -7,20 +7,20 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from flows.prefect_server import managed_prefect_api, prefect_warming_up
-from flows.terminal import print_runs, print_summary, starting, watched_run, wide_console
+from flows.terminal import print_outcome, print_runs, print_survey, starting, watched_run, wide_console
 from tasks.core.errors import BadInput, DarkroomError, LocalFault, local_fault
-from tasks.core.records import RunSummary
+from tasks.core.records import NothingNew, RunSummary
 from tasks.core.redaction import redact
-from tasks.core.request import RunRequest, check_label, parse_parameter
-from tasks.core.run_folder import RunFolder, find_run, list_runs
+from tasks.core.request import AskedTransfer, RunRequest, check_label, parse_parameter
+from tasks.core.run_folder import RunFolder, find_run, list_runs, read_lock
 from tasks.core.settings import Settings, load_settings
 from tasks.roboflow_api.platform import EMBEDDED
-from tasks.sources.registry import open_source
-from tasks.steps.stage import find_finished, open_target, read_lock
+from tasks.sources.registry import is_bucket_url, open_source
+from tasks.steps.runs import runs_folder, visible_runs
+from tasks.steps.stage import find_finished, left_out, open_target
 
 
 def carry_out(arguments: Sequence[str]) -> int:
@@ -58,29 +58,40 @@ def run(options: argparse.Namespace) -> int:
         workflow=options.workflow,
         platform=options.platform,
         parameters=dict(options.param),
+        transfer=options.transfer,
+        only_new=options.only_new,
+        destination=options.destination,
         runs=options.runs or settings.runs,
         rerun=options.rerun,
     )
-    open_source(request.source, left_out=(request.runs, settings.home))  # bad input is told before anything is started
+    open_source(request.source, left_out(request, settings))  # bad input is told before anything is started
     with ExitStack() as held:
         started = held.enter_context(starting())
-        if not _finished_before(request):
+        finished_before = _finished_before(request, settings)
+        if not finished_before:
             held.enter_context(prefect_warming_up(settings.home))
         # Held open until the end, so that the embedded server stays up between the look and the flow.
-        summary = find_finished(held.enter_context(open_target(request, settings))).finished()
+        target = held.enter_context(open_target(request, settings))
+        summary = find_finished(target).finished() if finished_before else None
         if summary is None:
-            summary = _run_flow(request, settings, started)
-        else:
-            started()
-            print(f"run {summary.key} finished before: nothing to do (--rerun LABEL does it afresh)", file=sys.stderr)
-    print_summary(summary, wide_console())
+            return _report(_run_flow(request, settings, started))
+        started()
+    print(f"run {summary.key} finished before: nothing to do (--rerun LABEL does it afresh)", file=sys.stderr)
+    return _report(summary)
+
+
+def _report(outcome: RunSummary | NothingNew) -> int:
+    print_outcome(outcome, wide_console())
     return 0
 
 
-def _finished_before(request: RunRequest) -> bool:
-    """Whether a finished run was asked for in the same words; its source may have changed since."""
+def _finished_before(request: RunRequest, settings: Settings) -> bool:
+    """Whether a finished run was asked for in the same words and nothing follows it; its source may have changed."""
+    if request.only_new or request.destination or is_bucket_url(request.runs):
+        return False
     asked = request.model_dump(mode="json")
-    return any(folder.summary.exists() and _asked(folder) == asked for folder in list_runs(request.runs))
+    folders = list_runs(runs_folder(request.runs, settings))
+    return any(folder.summary.exists() and _asked(folder) == asked for folder in folders)
 
 
 def _asked(folder: RunFolder) -> Any:
@@ -91,7 +102,7 @@ def _asked(folder: RunFolder) -> Any:
         return None
 
 
-def _run_flow(request: RunRequest, settings: Settings, started: Callable[[], None]) -> RunSummary:
+def _run_flow(request: RunRequest, settings: Settings, started: Callable[[], None]) -> RunSummary | NothingNew:
     with managed_prefect_api(settings.home):
         # Prefect reads its settings when it is imported, so not before the server's address is known.
         from flows.batch import process_images
@@ -104,9 +115,27 @@ def _run_flow(request: RunRequest, settings: Settings, started: Callable[[], Non
                 platform=request.platform,
                 parameters=request.parameters,
                 options=request.options,
-                runs=str(request.runs),
+                transfer=request.transfer,
+                only_new=request.only_new,
+                destination=request.destination,
+                runs=request.runs,
                 rerun=request.rerun,
             )
+
+
+def stage(options: argparse.Namespace) -> int:
+    """``darkroom stage``: what a source holds."""
+    settings = load_settings()
+    runs = options.runs or settings.runs
+    open_source(options.source, (runs_folder(runs, settings), settings.home))
+    with starting() as started, managed_prefect_api(settings.home):
+        from flows.staging import stage_source
+
+        started()
+        with watched_run():
+            surveyed = stage_source(source=options.source, references=options.references, runs=runs)
+    print_survey(surveyed, options.references, wide_console())
+    return 0
 
 
 def server(options: argparse.Namespace) -> int:
@@ -117,8 +146,9 @@ def server(options: argparse.Namespace) -> int:
 
 def runs(options: argparse.Namespace) -> int:
     """``darkroom runs``: every run below the runs folder."""
-    folders = list_runs(options.runs or load_settings().runs)
-    print_runs([(folder.key, *_state(folder)) for folder in folders], wide_console())
+    settings = load_settings()
+    with visible_runs(options.runs or settings.runs, settings) as place:
+        print_runs([(folder.key, *_state(folder)) for folder in list_runs(place)], wide_console())
     return 0
 
 
@@ -132,21 +162,27 @@ def _state(folder: RunFolder) -> tuple[str, RunSummary | None]:
 
 def show(options: argparse.Namespace) -> int:
     """``darkroom show``: one run."""
-    folder = find_run(options.runs or load_settings().runs, options.run)
-    summary = folder.finished()
-    if summary is not None:
-        print_summary(summary, wide_console())
-        return 0
-    print(f"run {folder.key}: not finished; go on with: {read_lock(folder)['command']}")
-    return 0
+    settings = load_settings()
+    runs = options.runs or settings.runs
+    with visible_runs(runs, settings) as place:
+        folder = find_run(place, options.run)
+        summary = folder.finished()
+        if summary is None:
+            print(f"run {folder.key}: not finished; go on with: {read_lock(folder)['command']}")
+            return 0
+    if is_bucket_url(runs):
+        summary = summary.model_copy(update={"place": f"{runs.rstrip('/')}/{summary.key}"})
+    return _report(summary)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="darkroom", description="Process folders of images with a computer-vision workflow, and account for each."
+        prog="darkroom",
+        description="Process folders and buckets of images with a computer-vision workflow, and account for each.",
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_run(commands)
+    _add_stage(commands)
     _add_server(commands)
     listing = commands.add_parser("runs", help="list the runs", description="List the runs, the latest first.")
     listing.set_defaults(command=runs)
@@ -165,7 +201,7 @@ def _add_run(commands: Any) -> None:
         description="Run the pipeline on a source. The same command again finds the same run and goes on with it.",
         epilog="example: darkroom run ./photos --workflow photo-audit",
     )
-    command.add_argument("source", metavar="SOURCE", help="folder of images")
+    _add_source(command)
     command.add_argument(
         "--workflow", required=True, metavar="ID", help="id of a workflow, or a definition file such as ./mine.json"
     )
@@ -183,6 +219,19 @@ def _add_run(commands: Any) -> None:
         metavar="NAME=VALUE",
         help="a parameter of the workflow; may be given several times",
     )
+    command.add_argument(
+        "--transfer",
+        default="auto",
+        choices=get_args(AskedTransfer),
+        help="whether the platform fetches the files from signed URLs, or they are uploaded from here "
+        "(default: auto, by reference wherever the platform can reach them)",
+    )
+    command.add_argument(
+        "--only-new", action="store_true", help="only what is new or changed since the last such run of this source"
+    )
+    command.add_argument(
+        "--destination", default="", metavar="PLACE", help="folder or bucket that the results are published to as well"
+    )
     _add_runs_option(command)
     command.add_argument(
         "--rerun", default="", type=_label, metavar="LABEL", help="do the same work afresh under this label"
@@ -190,9 +239,36 @@ def _add_run(commands: Any) -> None:
     command.set_defaults(command=run)
 
 
+def _add_stage(commands: Any) -> None:
+    command = commands.add_parser(
+        "stage",
+        help="list and check a source; nothing is sent",
+        description="List a source, check its files and write the manifest. Nothing is sent anywhere.",
+        epilog="example: darkroom stage 's3://bucket/2024/**/*.jpg' --references references.jsonl",
+    )
+    _add_source(command)
+    command.add_argument(
+        "--references",
+        default="",
+        metavar="FILE",
+        help="write signed references here, a JSON line each; whoever has the file can read the media until they end",
+    )
+    _add_runs_option(command)
+    command.set_defaults(command=stage)
+
+
+def _add_source(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="folder, s3://, gs://, az:// or sftp:// place, pattern such as 's3://bucket/2024/**/*.jpg', "
+        "or references.jsonl",
+    )
+
+
 def _add_runs_option(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--runs", type=Path, metavar="DIR", help="folder of the runs (default: DARKROOM_RUNS or ./runs)"
+        "--runs", metavar="PLACE", help="folder of the runs, here or in a bucket (default: DARKROOM_RUNS or ./runs)"
     )
 
 

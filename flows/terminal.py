@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -14,7 +14,7 @@ from rich.text import Text
 
 from tasks.core.errors import DarkroomError
 from tasks.core.progress import reporting_to
-from tasks.core.records import RunSummary
+from tasks.core.records import NothingNew, RunSummary, Surveyed
 
 STEPS = ("stage", "ingest", "launch", "wait", "export", "summarize")
 WIDE = 1000
@@ -101,26 +101,49 @@ def wide_console() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=WIDE)
 
 
-def print_summary(summary: RunSummary, console: Console) -> None:
+def print_outcome(outcome: RunSummary | NothingNew, console: Console) -> None:
     """The short table, the paths, and the last line."""
+    if isinstance(outcome, RunSummary):
+        _print_facts(_facts(outcome).items(), console)
+    # The last line is read by programs as well: printed as it is, never wrapped.
+    console.file.write(outcome.line() + "\n")
+
+
+def print_survey(surveyed: Surveyed, references: str, console: Console) -> None:
+    """What a look at a source found: counts, sizes, and why files were rejected."""
+    facts = {
+        "source": surveyed.source,
+        "files": f"{surveyed.files - surveyed.rejected} to process, {surveyed.bytes / 1e6:.1f} MB",
+        "rejected": str(surveyed.rejected),
+        "other files": str(surveyed.ignored),
+        "manifest": str(surveyed.manifest),
+    }
+    if references:
+        facts["references"] = f"{surveyed.references} in {references}: secret, whoever has them can read the media"
+    _print_facts(facts.items(), console)
+    if surveyed.reasons:
+        console.print("rejected because:")
+        _print_facts(((f"{times}x", reason) for reason, times in surveyed.reasons.items()), console)
+
+
+def _print_facts(facts: Iterable[tuple[str, str]], console: Console) -> None:
     table = Table(show_header=False, box=None, pad_edge=False)
-    for name, value in _facts(summary).items():
+    for name, value in facts:
         table.add_row(name, Text(value))  # not markup: a folder may be called [red]
     console.print(table)
-    # The last line is read by programs as well: printed as it is, never wrapped.
-    console.file.write(summary.line() + "\n")
 
 
 def _facts(summary: RunSummary) -> dict[str, str]:
     times = ", ".join(f"{step} {getattr(summary, step + '_seconds'):.1f}" for step in STEPS)
-    return {
+    facts = {
         "source": summary.source,
         "workflow": f"{summary.workflow} on {summary.platform}",
         "files": f"{summary.files}, {summary.bytes / 1e6:.1f} MB",
         "results": f"{summary.processed} rows, {summary.predictions} predictions",
         "seconds": times,
-        "folder": str(summary.folder),
+        "folder": summary.place or str(summary.folder),
     }
+    return facts | ({"published": summary.published} if summary.published else {})
 
 
 def print_runs(runs: list[tuple[str, str, RunSummary | None]], console: Console) -> None:

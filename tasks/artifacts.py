@@ -15,6 +15,7 @@ from prefect.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
+from prefect.logging import get_run_logger
 
 from tasks.core.progress import Counting, Fanout, ambient
 from tasks.steps.context import Run
@@ -48,8 +49,9 @@ def shown_progress(step: str) -> Fanout:
 
 
 def watched(run: Run, step: str) -> Run:
-    """The run with its progress shown as that of ``step``."""
-    return replace(run, progress=shown_progress(step))
+    """The run with its progress and its warnings shown as those of ``step``."""
+    logger = get_run_logger()
+    return replace(run, progress=shown_progress(step), tell=lambda text: logger.warning("%s: %s", step, text))
 
 
 def show_table(step: str, facts: Mapping[str, Any], description: str) -> None:

@@ -22,10 +22,11 @@ def ingest_files(run: Run, files: int) -> Ingested:
     """
     ingested = ingest(watched(run, "ingest"), files)
     get_run_logger().info(
-        "ingest: %d sent, %d failed, %d shards, batch %s",
+        "ingest: %d sent%s, %d failed, %d parts, batch %s",
         ingested.sent,
+        " by reference" if ingested.by_reference else "",
         ingested.failed,
-        ingested.shards,
+        ingested.parts,
         ingested.batch_id,
     )
     show_table("ingest", ingested.model_dump(), f"Batch `{ingested.batch_id}`")

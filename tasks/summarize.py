@@ -32,7 +32,7 @@ def summarize_run(run: Run, records: StepRecords, begun: float) -> RunSummary:
     show_table("summarize", summary.model_dump(), f"Run `{summary.key}`")
     show_link("summarize", run.folder.summary)
     show_markdown("summary", markdown(summary), f"Run {summary.key}")
-    show_link("report", summary.report)
+    show_link("report", run.folder.report)
     return summary
 
 

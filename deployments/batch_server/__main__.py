@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deployments.batch_server.remote.hosts import AllowedHosts
+
 if TYPE_CHECKING:
     from deployments.batch_server.engine.interface import Engine
 
@@ -68,6 +70,7 @@ def _serve(options: argparse.Namespace) -> None:
             url_secret=SecretStr(kept_secret(data / "url-secret")),
             workspace=options.workspace,
             public_url=options.public_url,
+            allow_hosts=tuple(options.allow_host),
         )
         ready = (
             f"batch server ready on {address(options.host, listener)} "
@@ -111,6 +114,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--public-url", help="base of signed URLs (default: scheme and host of the request that asks for one)"
     )
+    parser.add_argument(
+        "--allow-host",
+        metavar="HOST",
+        type=_host,
+        action="append",
+        default=[],
+        help="host that files may be fetched from though it is not public, over plain http and on any port too: a "
+        "name (minio.local), an address (127.0.0.1) or a network (10.0.0.0/8); may be given several times",
+    )
     return parser
 
 
@@ -119,6 +131,14 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
     return number
+
+
+def _host(text: str) -> str:
+    try:
+        AllowedHosts.parse([text])
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 if __name__ == "__main__":

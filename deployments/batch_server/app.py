@@ -8,25 +8,26 @@ from fastapi import Depends, FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from deployments.batch_server.engine.interface import Engine
-from deployments.batch_server.routes import blobs, jobs, staging, workflows
+from deployments.batch_server.routes import blobs, ingests, jobs, staging, workflows
 from deployments.batch_server.routes.common import ServicesOf, require_key
 from deployments.batch_server.routes.errors import add_error_handlers
-from deployments.batch_server.services import build_services
+from deployments.batch_server.services import World, build_services
 from deployments.batch_server.settings import ServerSettings
 from tasks.roboflow_api.models import WorkspaceAnswer
 
 
-def create_app(settings: ServerSettings, engine: Engine) -> FastAPI:
+def create_app(settings: ServerSettings, engine: Engine, world: World | None = None) -> FastAPI:
     """Build the application over a data folder that this process holds.
 
     Args:
         settings: What the server is set up with.
         engine: What runs workflows; started and stopped with the application.
+        world: What the server meets outside; `None`: the real one.
 
     Returns:
         An application that serves the data-staging and batch-processing contract.
     """
-    services = build_services(settings, engine)
+    services = build_services(settings, engine, world or World())
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -48,6 +49,6 @@ def create_app(settings: ServerSettings, engine: Engine) -> FastAPI:
         """Whether requests are answered; for whoever started this server, who has no key yet."""
         return {"status": "ok"}
 
-    for router in (staging.router, jobs.router, blobs.router, workflows.router):
+    for router in (staging.router, ingests.router, jobs.router, blobs.router, workflows.router):
         app.include_router(router)
     return app

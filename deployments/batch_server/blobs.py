@@ -7,9 +7,13 @@ moment leaves at most a file that no row names, and :meth:`BlobFolder.sweep` rem
 import errno
 import hashlib
 import os
-from collections.abc import AsyncIterator, Iterable
+import shutil
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import SpooledTemporaryFile
+from typing import IO, BinaryIO
 from uuid import uuid4
 
 from anyio import to_thread
@@ -31,6 +35,31 @@ class Blob:
 
 class BodyCut(Exception):
     """The body ended before the length it announced."""
+
+
+class NewBlob:
+    """A blob into which files are put one after another."""
+
+    def __init__(self, path: Path, relative: str, file: BinaryIO) -> None:
+        self._path = path
+        self._relative = relative
+        self._file = file
+        self.size = 0
+
+    def append(self, source: IO[bytes]) -> tuple[int, int]:
+        """Put a whole file at the end; gives where it begins and its size."""
+        offset = self.size
+        source.seek(0)
+        shutil.copyfileobj(source, self._file, BUFFER)
+        self.size = self._file.tell()
+        return offset, self.size - offset
+
+    def finish(self) -> str:
+        """Flush it, with its name, to disk; gives its path relative to the data folder."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        flush_folder(self._path.parent)
+        return self._relative
 
 
 class BlobFolder:
@@ -99,6 +128,27 @@ class BlobFolder:
             path.unlink(missing_ok=True)
             raise
         return self._blob(path, size, digest.hexdigest())
+
+    def scratch(self, in_memory: int) -> SpooledTemporaryFile[bytes]:
+        """A file without a name; up to so many bytes it lies in memory, then on disk."""
+        return SpooledTemporaryFile(in_memory, "w+b", dir=str(self._root))
+
+    @contextmanager
+    def begin(self, suffix: str) -> Iterator["NewBlob"]:
+        """A blob to fill file by file; it is gone again when the block fails or nothing was put into it.
+
+        When the block is cancelled a row may name the blob or not, which only the sweep of the next start can tell.
+        """
+        path = self._new_path(suffix)
+        with path.open("xb") as file:
+            blob = NewBlob(path, str(path.relative_to(self._data)), file)
+            try:
+                yield blob
+            except Exception:
+                path.unlink(missing_ok=True)
+                raise
+            if not blob.size:
+                path.unlink(missing_ok=True)
 
     def delete(self, path: str) -> None:
         """Remove a blob that no row names any more."""

@@ -40,7 +40,7 @@ class BatchRow(Base):
 
 
 class ShardRow(Base):
-    """An archive of images; `state` goes allocated → indexing → ingested or failed."""
+    """Images that came together; `state` goes allocated → indexing, or fetching, → ingested or failed."""
 
     __tablename__ = "shards"
     seq: Mapped[int] = mapped_column(primary_key=True)
@@ -56,7 +56,7 @@ class ShardRow(Base):
 
 
 class ImageRow(Base):
-    """One ingested image: a slice of a shard's archive, or a file of its own."""
+    """One ingested image: a slice of a shard's file, or a file of its own."""
 
     __tablename__ = "images"
     # Numbers are never given again: a signed URL must not lead to another image once its own was replaced.
@@ -73,6 +73,45 @@ class ImageRow(Base):
     offset: Mapped[int]
     size: Mapped[int]
     sha256: Mapped[str | None]
+
+
+class IngestRow(Base):
+    """Files that the server fetches by itself; `state` goes listing → checking → fetching → ended.
+
+    URLs of files are not here: they lie in files of their own, which are removed once they are fetched.
+    """
+
+    __tablename__ = "ingests"
+    __table_args__ = (UniqueConstraint("batch_id", "ingest_id"),)
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    batch_id: Mapped[str] = mapped_column(ForeignKey("batches.batch_id"))
+    ingest_id: Mapped[str]
+    state: Mapped[str] = mapped_column(index=True)
+    notifications_url: Mapped[str | None]
+    categories: Mapped[list[str]] = mapped_column(JSON)
+    ingested: Mapped[int] = mapped_column(default=0)
+    last_failure: Mapped[str | None]
+    error: Mapped[dict[str, str] | None] = mapped_column(JSON)
+    created_at: Mapped[float]
+
+
+class IngestShardRow(Base):
+    """Which ingest a shard belongs to."""
+
+    __tablename__ = "ingest_shards"
+    shard_id: Mapped[str] = mapped_column(ForeignKey("shards.shard_id"), primary_key=True)
+    ingest_seq: Mapped[int] = mapped_column(ForeignKey("ingests.seq"), index=True)
+
+
+class NotificationRow(Base):
+    """An event that waits to be delivered."""
+
+    __tablename__ = "notifications"
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    url: Mapped[str]
+    event: Mapped[dict[str, Any]] = mapped_column(JSON)
+    attempts: Mapped[int] = mapped_column(default=0)
+    due_at: Mapped[float] = mapped_column(index=True)
 
 
 class PartRow(Base):
@@ -174,7 +213,8 @@ class Database:
     """Sessions over one database; one writer at a time."""
 
     def __init__(self, url: str) -> None:
-        self._engine = create_engine(url, pool_size=8, max_overflow=56)
+        # Values may be secrets, and error messages end in logs.
+        self._engine = create_engine(url, pool_size=8, max_overflow=56, hide_parameters=True)
         self._writing = Lock()
         if self._engine.dialect.name == "sqlite":
             _prepare_sqlite(self._engine)

@@ -1,15 +1,22 @@
 """Reading archives: which images are inside, and where."""
 
 import io
+import json
 import logging
 import queue
 import tarfile
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread, Timer
+from uuid import uuid4
 
 from deployments.batch_server.blobs import BlobFolder
 from deployments.batch_server.names import file_name_problem, printable
+from deployments.batch_server.notifications import Subscription
+from deployments.batch_server.reference_requests import notifications_url
+from deployments.batch_server.refusals import BadRequest
+from deployments.batch_server.remote.failures import TOO_LARGE
 from deployments.batch_server.store.uploads import Member, RejectedMember, UploadStore
 from tasks.roboflow_api.models import MAX_IMAGE_BYTES, MAX_IMAGES_PER_SHARD
 
@@ -25,6 +32,17 @@ class ArchiveBroken(Exception):
     """The archive cannot be read as one; says why."""
 
 
+@dataclass
+class ArchiveContent:
+    """What an archive holds."""
+
+    members: list[Member] = field(default_factory=list)
+    rejected: list[RejectedMember] = field(default_factory=list)
+    """Members that are not taken, with the reason."""
+    subscription: Subscription | None = None
+    """Who wants to be told once it is indexed."""
+
+
 class _Headers(io.FileIO):
     """An archive of which headers are read and nothing longer, whatever length a header claims."""
 
@@ -34,36 +52,21 @@ class _Headers(io.FileIO):
         return super().read(size)
 
 
-def read_archive(path: Path) -> tuple[list[Member], list[RejectedMember]]:
+def read_archive(path: Path) -> ArchiveContent:
     """Find the images of an uncompressed tar archive by its headers alone.
-
-    Args:
-        path: The archive.
-
-    Returns:
-        The images, and the members that are not taken with the reason.
 
     Raises:
         ArchiveBroken: It is no tar archive, is cut, or holds more than 500 files.
     """
-    members: list[Member] = []
-    rejected: list[RejectedMember] = []
-    names: set[str] = set()
+    content, names = ArchiveContent(), set[str]()
     try:
         with _Headers(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
             for info in archive:
                 if info.size < 0:
                     # Python 3.11 would walk backwards, and go round for ever.
                     raise ArchiveBroken("not a readable tar archive: a member has a negative size")
-                if info.name == NOTIFICATION_CONFIG:
-                    continue
-                problem = _problem(info, names)
-                if problem is not None:
-                    rejected.append(problem)
-                else:
-                    names.add(info.name)
-                    members.append(Member(info.name, info.offset_data, info.size))
-                if len(members) + len(rejected) > MAX_IMAGES_PER_SHARD:
+                _sort(archive, info, content, names)
+                if len(content.members) + len(content.rejected) > MAX_IMAGES_PER_SHARD:
                     raise ArchiveBroken(f"the archive holds more than {MAX_IMAGES_PER_SHARD} files: split it")
             end = archive.offset
     except (ArchiveBroken, OSError):
@@ -71,7 +74,33 @@ def read_archive(path: Path) -> tuple[list[Member], list[RejectedMember]]:
     except Exception as error:  # noqa: BLE001 - tarfile lets through whatever a damaged header leads to
         raise ArchiveBroken(f"not a readable tar archive: {error}") from None
     _check_end(path, end)
-    return members, rejected
+    return content
+
+
+def _sort(archive: tarfile.TarFile, info: tarfile.TarInfo, content: ArchiveContent, names: set[str]) -> None:
+    if info.name == NOTIFICATION_CONFIG:
+        content.subscription = _subscription(archive, info)
+        return
+    problem = _problem(info, names)
+    if problem is not None:
+        content.rejected.append(problem)
+    else:
+        names.add(info.name)
+        content.members.append(Member(info.name, info.offset_data, info.size))
+
+
+def _subscription(archive: tarfile.TarFile, info: tarfile.TarInfo) -> Subscription | None:
+    """Who wants to be told; what cannot be read as that is nobody."""
+    if not info.isreg() or info.size > MAX_HEADER_BYTES:
+        return None
+    file = archive.extractfile(info)
+    try:
+        config = json.loads(file.read()) if file is not None else None
+        url = notifications_url(config.get("notificationsURL")) if isinstance(config, dict) else None
+        ingest_id = str(config.get("ingestId") or uuid4().hex) if isinstance(config, dict) else ""
+    except (ValueError, RecursionError, BadRequest):
+        return None
+    return Subscription(printable(ingest_id), url) if url is not None else None
 
 
 def _problem(info: tarfile.TarInfo, names: set[str]) -> RejectedMember | None:
@@ -84,7 +113,7 @@ def _problem(info: tarfile.TarInfo, names: set[str]) -> RejectedMember | None:
     if info.name in names:
         return RejectedMember("duplicate-file-name", name, "the archive has this name twice")
     if info.size > MAX_IMAGE_BYTES:
-        return RejectedMember("file-too-large", name, f"{info.size} bytes, and the limit is {MAX_IMAGE_BYTES} bytes")
+        return RejectedMember(TOO_LARGE, name, f"Max size of single image is {MAX_IMAGE_BYTES}B.")
     return None
 
 
@@ -140,8 +169,8 @@ class Indexer:
         if path is None:
             return
         try:
-            members, rejected = read_archive(self._blobs.locate(path))
+            content = read_archive(self._blobs.locate(path))
         except (ArchiveBroken, OSError) as error:
             self._uploads.record_broken(shard_id, path, str(error))
         else:
-            self._uploads.record_index(shard_id, path, members, rejected)
+            self._uploads.record_index(shard_id, path, content.members, content.rejected, content.subscription)

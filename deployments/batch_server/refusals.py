@@ -4,7 +4,8 @@ Refusal
 ├── BadRequest  400   the request itself is wrong
 ├── NotFound    404   what it names is not here
 ├── Conflict    409   it contradicts what is here
-└── TooLarge    413   it is over a limit
+├── TooLarge    413   it is over a limit
+└── NotOffered  501   the contract has it, this server has not
 """
 
 
@@ -36,3 +37,9 @@ class TooLarge(Refusal):
     """The request is over a limit."""
 
     status = 413
+
+
+class NotOffered(Refusal):
+    """The contract knows the request, but this server cannot do it."""
+
+    status = 501

@@ -1,20 +1,48 @@
 """The parts of a running server, put together once."""
 
-from dataclasses import dataclass
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 
+from deployments.batch_server.background import Background
 from deployments.batch_server.blobs import BlobFolder, make_folder
 from deployments.batch_server.database import Database
+from deployments.batch_server.delivery import PAUSES, Delivery
 from deployments.batch_server.engine.interface import Engine
 from deployments.batch_server.indexing import Indexer
+from deployments.batch_server.ingesting import Ingester
+from deployments.batch_server.reference_files import ReferenceFiles
 from deployments.batch_server.registry import WorkflowRegistry
+from deployments.batch_server.remote.connections import ConnectionPool
+from deployments.batch_server.remote.fetching import Fetcher, FetchLimits
+from deployments.batch_server.remote.guard import AddressGuard, Lookup, system_lookup
+from deployments.batch_server.remote.hosts import AllowedHosts
 from deployments.batch_server.scheduler import Scheduler
 from deployments.batch_server.settings import ServerSettings
 from deployments.batch_server.signing import UrlSigner
 from deployments.batch_server.store.batches import BatchStore
 from deployments.batch_server.store.execution import ExecutionStore
+from deployments.batch_server.store.ingests import IngestStore
 from deployments.batch_server.store.jobs import JobStore
+from deployments.batch_server.store.outbox import OutboxStore
 from deployments.batch_server.store.outputs import OutputStore
 from deployments.batch_server.store.uploads import UploadStore
+
+
+@dataclass(frozen=True)
+class World:
+    """What the server meets outside, to be replaced where a test has no time for it."""
+
+    lookup: Lookup = system_lookup
+    """Gives the addresses of a host name."""
+    limits: FetchLimits = field(default_factory=FetchLimits)
+    pauses: tuple[float, ...] = PAUSES
+    """Seconds between the attempts to deliver a notification."""
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    """Waits, in seconds, before a fetch is tried again."""
+    clock: Callable[[], float] = time.time
+    """Seconds since the epoch."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +59,15 @@ class Services:
     jobs: JobStore
     registry: WorkflowRegistry
     indexer: Indexer
+    ingester: Ingester
+    background: Background
     scheduler: Scheduler
 
     def start(self) -> None:
         """Tidy up after an earlier server and go on with its work."""
         self.blobs.sweep(self.uploads.paths())
+        self.ingester.recover()
+        self.background.start()
         self.indexer.start()
         self.scheduler.start()
 
@@ -43,10 +75,11 @@ class Services:
         """End the background work, leaving it resumable."""
         self.scheduler.stop()
         self.indexer.stop()
+        self.background.stop()
         self.database.close()
 
 
-def build_services(settings: ServerSettings, engine: Engine) -> Services:
+def build_services(settings: ServerSettings, engine: Engine, world: World) -> Services:
     """Put a server's parts together over its data folder."""
     database = Database(f"sqlite:///{settings.data / 'server.sqlite3'}")
     blobs = BlobFolder(settings.data)
@@ -54,6 +87,23 @@ def build_services(settings: ServerSettings, engine: Engine) -> Services:
     batches = BatchStore(database, settings.batch_lifetime)
     uploads = UploadStore(database, batches, blobs)
     scheduler = Scheduler(settings, ExecutionStore(database, settings.data), engine)
+    guard = AddressGuard(AllowedHosts.parse(settings.allow_hosts), world.lookup, world.limits.connect)
+    pool = ConnectionPool(guard, world.limits.connect, world.limits.read)
+    delivery = Delivery(OutboxStore(database, world.clock), pool, f"rf_{settings.workspace}", world.pauses)
+
+    def tell() -> None:
+        scheduler.wake()
+        background.call(delivery.wake)
+
+    ingester = Ingester(
+        IngestStore(database, batches, world.clock),
+        ReferenceFiles(settings.data),
+        blobs,
+        pool,
+        Fetcher(pool, world.limits, world.sleep, world.clock),
+        tell,
+    )
+    background = Background(ingester.run, delivery.run)
     return Services(
         settings=settings,
         database=database,
@@ -64,6 +114,8 @@ def build_services(settings: ServerSettings, engine: Engine) -> Services:
         outputs=OutputStore(database),
         jobs=JobStore(database, batches),
         registry=WorkflowRegistry(settings.own_workflows),
-        indexer=Indexer(uploads, blobs, scheduler.wake),
+        indexer=Indexer(uploads, blobs, tell),
+        ingester=ingester,
+        background=background,
         scheduler=scheduler,
     )

@@ -31,6 +31,10 @@ class ServerSettings:
     lines_per_file: int = 50_000
     """Most lines in one file of aggregated results."""
 
+    allow_hosts: tuple[str, ...] = ()
+    """Hosts that files may be fetched from though they are not public: names, addresses, networks. They may be reached
+    over plain http and on any port."""
+
     @property
     def blobs(self) -> Path:
         """Folder of what clients uploaded."""

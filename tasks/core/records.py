@@ -26,13 +26,44 @@ class Staged(Record):
     ignored: int
     """Files that are not of the wanted kind by their extension; not part of the run."""
     bytes: int
-    """Sum of the sizes of the files to send."""
+    """Sum of the sizes of the files to send, as far as they are known."""
     seconds: float
 
     @property
     def to_send(self) -> int:
         """Files that go on to ingest."""
         return self.files - self.rejected
+
+
+class Surveyed(Record):
+    """What a look at a source found."""
+
+    source: str
+    manifest: Path
+    files: int
+    """Files of the wanted media kind, rejected ones included."""
+    rejected: int
+    ignored: int
+    """Files that are not of the wanted kind by their extension."""
+    bytes: int
+    """Sum of the sizes of the files that can be processed, as far as they are known."""
+    reasons: dict[str, int]
+    """Rejected files by reason, the most common first."""
+    references: int
+    """Signed references written."""
+    seconds: float
+
+
+class NothingNew(Record):
+    """Outcome of an incremental run that found nothing to do."""
+
+    source: str
+    known: int
+    """Files that are there and were processed before."""
+
+    def line(self) -> str:
+        """The last line that the command line prints."""
+        return f"nothing new in {self.source}: its {self.known} files were processed before"
 
 
 class Ingested(Record):
@@ -43,8 +74,10 @@ class Ingested(Record):
     """Files in the batch, counted by the platform."""
     failed: int
     """Files that changed while they were sent or that the platform refused."""
-    shards: int
-    """Tar shards sent; 0 where files went up one by one."""
+    by_reference: bool
+    """The platform fetched the files itself."""
+    parts: int
+    """Tar shards or chunks of references sent; 0 where files went up one by one."""
     bytes: int
     seconds: float
 
@@ -87,7 +120,7 @@ class Exported(Record):
     duplicates: int
     """Second results for one file; the first is kept."""
     unknown: int
-    """Results for files that were never staged; left out."""
+    """Results for files that are not in the run, or that changed while they were ingested; left out."""
     unreadable: int
     """Results that cannot be read; left out."""
     seconds: float
@@ -130,14 +163,17 @@ class RunSummary(Record):
     wait_seconds: float
     export_seconds: float
     summarize_seconds: float
-    folder: Path = Field(description="The run folder.")
+    folder: Path = Field(description="The run folder on this machine.")
+    place: str = Field(default="", description="The run folder in a bucket, where runs lie in one.")
+    published: str = Field(default="", description="Where the results were published to.")
 
     @property
     def report(self) -> Path:
-        """The HTML report."""
+        """The HTML report on this machine."""
         return self.folder / "report.html"
 
     def line(self) -> str:
         """The last line that the command line prints."""
+        where = f"{self.place}/{self.report.name}" if self.place else self.report
         counts = f"{self.processed} processed, {self.failed} failed, {self.rejected} rejected"
-        return f"run {self.key}: {counts}, {self.seconds:.1f} s -> {self.report}"
+        return f"run {self.key}: {counts}, {self.seconds:.1f} s -> {where}"

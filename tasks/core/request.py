@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import shlex
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.core.identity import ResultOptions
 
 MOST_LABEL_CHARACTERS = 64
+AskedTransfer = Literal["auto", "upload", "reference"]
 
 
 class RunRequest(BaseModel):
@@ -24,8 +24,11 @@ class RunRequest(BaseModel):
     platform: str = "embedded"
     parameters: dict[str, Any] = Field(default_factory=dict)
     options: ResultOptions = ResultOptions()
-    runs: Path = Path("runs")
+    runs: str = "runs"
     rerun: str = ""
+    transfer: AskedTransfer = "auto"
+    only_new: bool = False
+    destination: str = ""
 
     def command(self) -> str:
         """The shell command that asks for this run again.
@@ -35,9 +38,14 @@ class RunRequest(BaseModel):
         words = ["darkroom", "run", self.source, "--workflow", self.workflow, "--platform", self.platform]
         for name, value in self.parameters.items():
             words += ["--param", f"{name}={_parameter_text(value)}"]
-        words += ["--runs", str(self.runs)]
-        if self.rerun:
-            words += ["--rerun", self.rerun]
+        words += ["--runs", self.runs]
+        for name in ("rerun", "destination"):
+            if value := getattr(self, name):
+                words += [f"--{name}", value]
+        if self.transfer != "auto":
+            words += ["--transfer", self.transfer]
+        if self.only_new:
+            words.append("--only-new")
         changed = self.options.model_dump(mode="json", exclude_defaults=True)
         return shlex.join(words) + (f"  # with options {json.dumps(changed)}" if changed else "")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import re
 import shutil
 import uuid
@@ -21,6 +22,7 @@ from tasks.core.identity import KEY_DIGITS
 from tasks.core.records import RunSummary
 
 STAGING = ".staging"
+LOCK_SCHEMA = "run/1"
 _KEY = re.compile(rf"[0-9a-f]{{{KEY_DIGITS}}}")
 SUMMARY_SCHEMA = pa.schema(
     [
@@ -111,6 +113,26 @@ class RunFolder:
             pq.write_table(pa.Table.from_pylist([row], schema=SUMMARY_SCHEMA), partial)
 
 
+def read_lock(run: RunFolder) -> dict[str, Any]:
+    """The content of ``run.json``.
+
+    Raises:
+        LocalFault: it is damaged.
+    """
+    try:
+        content = json.loads(run.lock_file.read_text(encoding="utf-8"))
+    except ValueError:
+        raise damaged(run.lock_file) from None
+    if not isinstance(content, dict) or content.get("schema") != LOCK_SCHEMA:
+        raise damaged(run.lock_file)
+    return content
+
+
+def is_key(name: str) -> bool:
+    """Whether ``name`` is the key of a run."""
+    return _KEY.fullmatch(name) is not None
+
+
 def find_run(runs: Path, key: str) -> RunFolder:
     """The folder of the run whose key begins with ``key``.
 
@@ -128,7 +150,7 @@ def list_runs(runs: Path) -> list[RunFolder]:
     """Every run folder below ``runs``, latest first."""
     if not runs.is_dir():
         return []
-    folders = [path for path in runs.iterdir() if _KEY.fullmatch(path.name) and path.is_dir()]
+    folders = [path for path in runs.iterdir() if is_key(path.name) and path.is_dir()]
     return [RunFolder(path) for path in sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True)]
 
 

@@ -41,16 +41,33 @@ class Settings(BaseSettings):
         validation_alias="DARKROOM_HOME",
         description="Folder of the embedded server and the managed Prefect server.",
     )
-    runs: Path = Field(
-        default=Path("runs"),
+    runs: str = Field(
+        default="runs",
         validation_alias="DARKROOM_RUNS",
-        description="Folder that holds a folder for each run.",
+        description="Folder that holds a folder for each run, here or in a bucket.",
+    )
+    url_hours: float = Field(
+        default=24.0,
+        gt=0,
+        le=7 * 24,
+        validation_alias="DARKROOM_URL_HOURS",
+        description="Hours for which signed URLs to your files are valid, up to 168.",
+    )
+    allow_hosts: str = Field(
+        default="",
+        validation_alias="DARKROOM_ALLOW_HOSTS",
+        description="Hosts, addresses or networks besides public https ones that the embedded server may fetch "
+        "references from, separated by commas.",
     )
     engine_python: Path = Field(
         default=Path(".venv-engine/bin/python"),
         validation_alias="DARKROOM_ENGINE_PYTHON",
         description="Python of the environment that holds Roboflow's engine, for the embedded server.",
     )
+
+    def allowed_hosts(self) -> list[str]:
+        """The entries of ``allow_hosts``."""
+        return [host.strip() for host in self.allow_hosts.split(",") if host.strip()]
 
     def cloud_url(self) -> str:
         """Base URL of Roboflow's cloud."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
@@ -14,9 +15,11 @@ import pyarrow.parquet as pq
 from tasks.core.errors import BadInput, damaged
 from tasks.core.files import appearing
 from tasks.core.progress import Progress
+from tasks.core.redaction import redact
 from tasks.media.images import NotAnImage, check_size, read_header
 from tasks.media.names import encode_name
 from tasks.sources.base import IMAGE_EXTENSIONS, MediaObject, Source, SourceChanged
+from tasks.sources.patterns import is_pattern
 
 ROWS_PER_GROUP = 10_000
 SCHEMA = pa.schema(
@@ -26,13 +29,14 @@ SCHEMA = pa.schema(
         ("size", pa.int64()),
         ("etag", pa.string()),
         ("modified", pa.timestamp("us", tz="UTC")),
+        ("checksum", pa.string()),
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("format", pa.string()),
         ("state", pa.string()),
         ("reason", pa.string()),
     ],
-    metadata={"darkroom.schema": "manifest/1"},
+    metadata={"darkroom.schema": "manifest/2"},
 )
 
 
@@ -43,9 +47,10 @@ class ManifestRow:
     Attributes:
         key: name below the source's root.
         name: flat name on the platform, unique in the batch.
-        size: bytes.
+        size: bytes, or ``None`` where only fetching would tell.
         etag: the store's version tag, or ``None``.
         modified: last change in UTC, or ``None``.
+        checksum: as the listing gave it, or ``None``.
         width: pixels, or ``None`` where nothing could be read.
         height: pixels, likewise.
         format: such as ``JPEG``, likewise.
@@ -55,9 +60,10 @@ class ManifestRow:
 
     key: str
     name: str
-    size: int
+    size: int | None
     etag: str | None
     modified: datetime | None
+    checksum: str | None = None
     width: int | None = None
     height: int | None = None
     format: str | None = None
@@ -66,7 +72,7 @@ class ManifestRow:
 
     def item(self) -> MediaObject:
         """The object as the source listed it."""
-        return MediaObject(self.key, self.size, self.etag, self.modified)
+        return MediaObject(self.key, self.size, self.etag, self.modified, self.checksum)
 
 
 @dataclass
@@ -78,7 +84,7 @@ class ManifestFacts:
         files: rows.
         rejected: rows that are rejected.
         ignored: objects left out for their extension.
-        bytes: sizes of the staged rows, added up.
+        bytes: sizes of the staged rows, added up, as far as they are known.
     """
 
     digest: str = ""
@@ -88,8 +94,12 @@ class ManifestFacts:
     bytes: int = 0
 
 
+class NothingListed(BadInput):
+    """The source holds no files of the wanted kind."""
+
+
 class Listing:
-    """The objects of a source that are images by name, with a digest of all that went by.
+    """The objects of a source that are images by name or by the user's word, with a digest of all that went by.
 
     Args:
         source: where they lie.
@@ -103,12 +113,13 @@ class Listing:
 
     def __iter__(self) -> Iterator[MediaObject]:
         for item in self._source.list():
-            if PurePosixPath(item.key).suffix.lower() not in IMAGE_EXTENSIONS:
+            if self._source.by_extension and _extension(item.key) not in IMAGE_EXTENSIONS:
                 self.ignored += 1
                 continue
             self.files += 1
-            stamp = item.modified.isoformat() if item.modified else ""
-            fields = (item.key, str(item.size), item.etag or "", stamp)
+            stamp = item.modified.isoformat() if item.modified and not item.etag else ""
+            size = "" if item.size is None else str(item.size)
+            fields = (item.key, size, item.etag or "", stamp)
             self._hash.update("\0".join(fields).encode("utf-8", "surrogateescape") + b"\n\0")
             yield item
 
@@ -116,12 +127,10 @@ class Listing:
         """The digest of what has gone by.
 
         Raises:
-            BadInput: nothing has.
+            NothingListed: nothing has.
         """
         if not self.files:
-            left_out = f" ({self.ignored} other files)" if self.ignored else ""
-            kinds = " ".join(sorted(IMAGE_EXTENSIONS))
-            raise BadInput(f"no images in {self._source.url}{left_out}: it needs files that end in {kinds}")
+            raise NothingListed(_nothing_listed(redact(self._source.url), self.ignored))
         return self._hash.hexdigest()
 
 
@@ -129,7 +138,7 @@ def digest_source(source: Source) -> str:
     """The digest that a manifest of ``source`` would have, without looking inside the files.
 
     Raises:
-        BadInput: there are no images.
+        NothingListed: there are no images.
     """
     listing = Listing(source)
     for _ in listing:
@@ -138,24 +147,32 @@ def digest_source(source: Source) -> str:
 
 
 def write_manifest(source: Source, path: Path, progress: Progress) -> ManifestFacts:
-    """Lists ``source``, looks inside every image and writes the manifest, a row group at a time.
+    """Lists ``source``, looks inside every image that lies here and writes the manifest, a row group at a time.
 
     Raises:
-        BadInput: there are no images.
+        NothingListed: there are no images.
     """
     listing, facts = Listing(source), ManifestFacts()
-    with appearing(path) as partial, pq.ParquetWriter(partial, SCHEMA, compression="zstd") as writer:
-        rows: list[ManifestRow] = []
+
+    def rows() -> Iterator[ManifestRow]:
         for item in listing:
             row = _look(source, item)
             _count(facts, row)
-            rows.append(row)
             progress.advance("stage", 1)
-            if len(rows) == ROWS_PER_GROUP:
-                _write(writer, rows)
-        _write(writer, rows)
+            yield row
         facts.digest, facts.ignored = listing.digest(), listing.ignored
+
+    write_rows(path, rows())
     return facts
+
+
+def write_rows(path: Path, rows: Iterable[ManifestRow]) -> None:
+    """Writes a manifest of ``rows``; one row group is in memory at a time."""
+    stream = iter(rows)
+    with appearing(path) as partial, pq.ParquetWriter(partial, SCHEMA, compression="zstd") as writer:
+        while group := list(islice(stream, ROWS_PER_GROUP)):
+            columns = [pa.array([getattr(row, field.name) for row in group], field.type) for field in SCHEMA]
+            writer.write_table(pa.Table.from_arrays(columns, schema=SCHEMA))
 
 
 def read_manifest(path: Path, state: str | None = None) -> Iterator[ManifestRow]:
@@ -184,22 +201,42 @@ def find_row(path: Path, key: str) -> ManifestRow:
     return ManifestRow(**row)
 
 
+def _nothing_listed(url: str, ignored: int) -> str:
+    left_out = f" ({ignored} other files)" if ignored else ""
+    if is_pattern(url):
+        return (
+            f"the pattern {url} matches no image{left_out}: * stays within one folder, **/ goes through any number of "
+            "them, and a pattern that ends in / takes all below the folders it names"
+        )
+    return f"no images in {url}{left_out}: it needs files that end in {' '.join(sorted(IMAGE_EXTENSIONS))}"
+
+
 def _look(source: Source, item: MediaObject) -> ManifestRow:
+    """The item's row; where opening it costs next to nothing, after a look at its header."""
     try:
         item.key.encode()
     except UnicodeEncodeError:
         shown = item.key.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        row = ManifestRow(shown, encode_name(item.key), item.size, item.etag, item.modified)
-        return _rejected(row, "the file name is not valid UTF-8: rename it")
-    row = ManifestRow(item.key, encode_name(item.key), item.size, item.etag, item.modified)
+        return _rejected(_row(item, shown), "the file name is not valid UTF-8: rename it")
+    row = _row(item, item.key)
     try:
-        check_size(item.size)
-        with source.open(item) as file:
-            facts = read_header(file)
+        if item.size is not None:
+            check_size(item.size)
+        if source.is_local:
+            with source.open(item) as file:
+                facts = read_header(file)
+            row.width, row.height, row.format = facts.width, facts.height, facts.format
     except (NotAnImage, SourceChanged) as error:
         return _rejected(row, str(error))
-    row.width, row.height, row.format = facts.width, facts.height, facts.format
     return row
+
+
+def _row(item: MediaObject, key: str) -> ManifestRow:
+    return ManifestRow(key, encode_name(item.key), item.size, item.etag, item.modified, item.checksum)
+
+
+def _extension(key: str) -> str:
+    return PurePosixPath(key).suffix.lower()
 
 
 def _rejected(row: ManifestRow, reason: str) -> ManifestRow:
@@ -212,9 +249,4 @@ def _count(facts: ManifestFacts, row: ManifestRow) -> None:
     if row.state == "rejected":
         facts.rejected += 1
     else:
-        facts.bytes += row.size
-
-
-def _write(writer: pq.ParquetWriter, rows: list[ManifestRow]) -> None:
-    writer.write_table(pa.Table.from_pylist([asdict(row) for row in rows], schema=SCHEMA))
-    rows.clear()
+        facts.bytes += row.size or 0

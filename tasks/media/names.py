@@ -11,14 +11,14 @@ import hashlib
 import re
 
 MAX_NAME_BYTES = 200
-_SAFE = re.compile(rb"[A-Za-z0-9._-]")
+_UNSAFE = re.compile(rb"[^A-Za-z0-9._-]")
 _ESCAPE = re.compile(r"~(~|[0-9a-f]{2})")
 _DIGEST_DIGITS = 32
 
 
 def encode_name(key: str) -> str:
     """The flat name of ``key``: ASCII ``[A-Za-z0-9._~-]``, at most 200 bytes, unique among different keys."""
-    name = "".join(_encode_byte(byte) for byte in _bytes(key))
+    name = _UNSAFE.sub(_escape, _bytes(key)).decode("ascii")
     if name[0] in ".-":
         name = f"~{ord(name[0]):02x}{name[1:]}"
     return name if len(name) <= MAX_NAME_BYTES else _shorten(name, key)
@@ -35,10 +35,8 @@ def _bytes(key: str) -> bytes:
     return key.encode("utf-8", "surrogateescape")
 
 
-def _encode_byte(byte: int) -> str:
-    if byte == ord("/"):
-        return "~~"
-    return chr(byte) if _SAFE.match(bytes([byte])) else f"~{byte:02x}"
+def _escape(found: re.Match[bytes]) -> bytes:
+    return b"~~" if found[0] == b"/" else b"~%02x" % found[0][0]
 
 
 def _shorten(name: str, key: str) -> str:

@@ -90,7 +90,8 @@ def embedded_server(settings: Settings) -> ManagedService:
 
     def command(port: int) -> list[str]:
         server = [sys.executable, "-m", "deployments.batch_server", "--port", str(port)]
-        return [*server, "--data", str(data), "--engine", str(engine)]
+        opened = [word for host in settings.allowed_hosts() for word in ("--allow-host", host)]
+        return [*server, "--data", str(data), "--engine", str(engine), *opened]
 
     environment = {name: value for name, value in os.environ.items() if name != "ROBOFLOW_API_KEY"}
     return ManagedService(

@@ -13,7 +13,11 @@ from tasks.roboflow_api.models import (
     CountAnswer,
     FileMetadata,
     FilesPage,
+    ImageReferencesIngest,
+    IngestAnswer,
     PartsAnswer,
+    Reference,
+    RoboqlIngest,
     ShardDetails,
     ShardsPage,
     SignedUrlAnswer,
@@ -53,6 +57,30 @@ class StagingApi:
         return self.transport.post(
             f"{self._root}/{batch_id}/bulk-upload/image-files", SignedUrlAnswer, displayName=display_name
         ).signed_url_details
+
+    def ingest_references(
+        self, batch_id: str, references: list[Reference], ingest_id: str, display_name: str
+    ) -> IngestAnswer:
+        """Has the platform fetch images itself; the same ``ingest_id`` again changes nothing.
+
+        Args:
+            batch_id: the batch they go into.
+            references: at most :data:`MAX_REFERENCES`; their URLs are secrets.
+            ingest_id: the client's name for this request.
+            display_name: the batch's name for people.
+        """
+        body = ImageReferencesIngest.model_construct(image_references=references, ingest_id=ingest_id)
+        return self.transport.post(
+            f"{self._root}/{batch_id}/bulk-upload/image-references",
+            IngestAnswer,
+            json=body.wire(),
+            displayName=display_name,
+        )
+
+    def ingest_query(self, batch_id: str, query: str, ingest_id: str, display_name: str) -> None:
+        """Has the platform fill a batch from its own library; the same ``ingest_id`` again changes nothing."""
+        body = RoboqlIngest(query=query, display_name=display_name, ingest_id=ingest_id)
+        self.transport.post(f"{self._root}/{batch_id}/roboql-ingest", Acknowledged, json=body.wire())
 
     def count(self, batch_id: str, part: str | None = None) -> int:
         """Files that are ingested so far."""

@@ -67,6 +67,8 @@ class ReferenceSource(Source, Protocol):
 
     pins_versions: bool
     """Whether a URL leads to the very version that was listed, or to nothing."""
+    only_by_reference: bool
+    """Whether nothing but the URLs is known, not even sizes: such files cannot be uploaded from here."""
 
     def endpoint(self) -> str:
         """Scheme and host that the URLs lead to, such as ``https://bucket.s3.amazonaws.com``."""

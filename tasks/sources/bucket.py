@@ -59,6 +59,7 @@ class BucketSource:
     """
 
     is_local = False
+    only_by_reference = False
 
     def __init__(self, bucket: Bucket, selection: Selection) -> None:
         self._bucket = bucket

@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from tasks.core.errors import BadInput
 from tasks.sources.base import MediaObject, SourceChanged
+from tasks.sources.patterns import Selection
 
 Identity = tuple[int, int]
 """Device and inode."""
@@ -32,12 +33,18 @@ class LocalSource:
     Args:
         folder: the root.
         left_out: folders that are not listed though they lie below it: the pipeline's own output.
+        selection: which keys below the folder belong to the source; all of them by default.
+        named: how the user names the source; the folder by default.
 
     Raises:
         BadInput: there is no such folder, or it cannot be read.
     """
 
-    def __init__(self, folder: Path, left_out: Iterable[Path] = ()) -> None:
+    is_local = True
+
+    def __init__(
+        self, folder: Path, left_out: Iterable[Path] = (), selection: Selection | None = None, named: str = ""
+    ) -> None:
         if not folder.exists():
             raise BadInput(f"source folder {folder} does not exist: name a folder that holds images")
         if not folder.is_dir():
@@ -48,7 +55,9 @@ class LocalSource:
         self._left_out = frozenset(path.resolve() for path in left_out)
         if self.root in self._left_out:
             raise BadInput(f"source folder {folder} is where the results go: put the images in a folder of their own")
-        self.url = str(folder)
+        self.url = named or str(folder)
+        self.by_extension = selection is None or selection.by_extension
+        self._selection = selection
 
     def list(self) -> Iterator[MediaObject]:
         """Every regular file, in the order of the keys within each folder.
@@ -64,7 +73,7 @@ class LocalSource:
                 walk.pop()
             elif isinstance(entry, _Folder):
                 walk.append(self._entries(entry))
-            else:
+            elif self._selection is None or self._selection.matches(entry.key):
                 yield entry
 
     def open(self, item: MediaObject, offset: int = 0) -> BinaryIO:

@@ -10,12 +10,15 @@ any other names objects. Without a pattern all below the path is selected, or th
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import PurePosixPath
 
 from tasks.core.errors import BadInput
 from tasks.sources.base import IMAGE_EXTENSIONS
 
+MOST_ALTERNATIVES = 1000
 _MAGIC = re.compile(r"[*?\[{]")
 
 
@@ -46,26 +49,29 @@ def is_pattern(path: str) -> bool:
     return _MAGIC.search(path) is not None
 
 
+def escape(path: str) -> str:
+    """The pattern that selects just ``path``, whatever characters it holds."""
+    escaped = _MAGIC.sub(lambda found: f"[{found[0]}]", path)
+    return escaped if escaped != path else f"{path[:-1]}[{path[-1]}]"
+
+
 def parse_selection(path: str) -> Selection:
     """The selection of ``path``, which is relative to a bucket or file system.
 
     Raises:
-        BadInput: a bracket or brace is not closed.
+        BadInput: a bracket or brace is not closed, or the braces stand for too many patterns.
     """
-    last = path.rpartition("/")[2]
-    names_objects = is_pattern(last)
-    if not is_pattern(path):
+    first = _MAGIC.search(path)
+    if first is None:
         return _plain(path)
-    fixed = path[: _MAGIC.search(path).start()]  # type: ignore[union-attr]  # it is a pattern
-    regex = _translate(path)
-    if not names_objects:
-        regex = f"{regex.removesuffix('/')}/.*" if path.endswith("/") else f"{regex}(?:/.*)?"
+    fixed = path[: first.start()]
+    alternatives = _expand(path)
     return Selection(
         text=path,
         root=fixed[: fixed.rfind("/") + 1],
         prefix=fixed,
-        by_extension=not (names_objects and "." in last),
-        _regex=re.compile(regex, re.DOTALL),
+        by_extension=not all(_names_extension(alternative) for alternative in alternatives),
+        _regex=re.compile("|".join(map(_translate, alternatives)), re.DOTALL),
     )
 
 
@@ -73,45 +79,95 @@ def _plain(path: str) -> Selection:
     """Everything below a folder, or the one object; a name with a media extension is taken for an object's."""
     one_object = PurePosixPath(path).suffix.lower() in IMAGE_EXTENSIONS and not path.endswith("/")
     if one_object:
-        root, regex = path[: path.rfind("/") + 1], f"{re.escape(path)}(?:/.*)?"
+        root, regex = path[: path.rfind("/") + 1], _translate(path)
         return Selection(path, root, path, by_extension=True, _regex=re.compile(regex, re.DOTALL))
     root = path if not path or path.endswith("/") else path + "/"
     return Selection(path, root, root, by_extension=True, _regex=re.compile(f"{re.escape(root)}.*", re.DOTALL))
 
 
-def _translate(pattern: str) -> str:
-    """The regular expression of a pattern."""
-    pieces: list[str] = []
-    place = depth = 0
-    while place < len(pattern):
-        rest = pattern[place:]
-        if rest.startswith("**/") and _begins_part(pattern, place):
-            piece, used = "(?:[^/]*/)*", 3
-        elif rest.startswith("**") and _begins_part(pattern, place) and (rest[2:3] or "}") in "},":
-            piece, used = ".*", 2
-        elif rest[0] == "*":
-            piece, used = "[^/]*", len(rest) - len(rest.lstrip("*"))
-        elif rest[0] == "?":
-            piece, used = "[^/]", 1
-        elif rest[0] == "[":
-            piece, used = _character_class(pattern, place)
-        elif rest[0] == "{":
-            piece, used, depth = "(?:", 1, depth + 1
-        elif depth and rest[0] == "}":
-            piece, used, depth = ")", 1, depth - 1
-        elif depth and rest[0] == ",":
-            piece, used = "|", 1
+def _names_extension(pattern: str) -> bool:
+    last = pattern.rpartition("/")[2]
+    return is_pattern(last) and "." in last
+
+
+def _expand(pattern: str) -> list[str]:
+    """The patterns without braces that ``pattern`` stands for."""
+    done: list[str] = []
+    pending = [pattern]
+    while pending:
+        first = pending.pop(0)
+        choice = _first_choice(first)
+        if choice is None:
+            done.append(first)
         else:
-            piece, used = re.escape(rest[0]), 1
-        pieces.append(piece)
-        place += used
+            before, options, after = choice
+            pending[:0] = [before + option + after for option in options]
+        if len(done) + len(pending) > MOST_ALTERNATIVES:
+            raise BadInput(f"pattern {pattern}: its braces stand for over {MOST_ALTERNATIVES} patterns; use * instead")
+    return done
+
+
+def _first_choice(pattern: str) -> tuple[str, list[str], str] | None:
+    """What stands before the first brace, the options in it, and what follows; ``None`` without a brace."""
+    start, commas, depth = -1, [], 0
+    for place, character in _plain_characters(pattern):
+        if character == "{":
+            depth += 1
+            if depth == 1 and start < 0:
+                start = place
+        elif character == "," and depth == 1:
+            commas.append(place)
+        elif character == "}" and depth:
+            depth -= 1
+            if not depth:
+                cuts = [start, *commas, place]
+                options = [pattern[left + 1 : right] for left, right in pairwise(cuts)]
+                return pattern[:start], options, pattern[place + 1 :]
     if depth:
         raise BadInput(f"pattern {pattern}: a {{ is not closed; a brace itself is written [{{]")
+    return None
+
+
+def _plain_characters(pattern: str) -> Iterator[tuple[int, str]]:
+    """Each character that is not part of a class, with its place."""
+    place = 0
+    while place < len(pattern):
+        if pattern[place] == "[":
+            place += _character_class(pattern, place)[1]
+        else:
+            yield place, pattern[place]
+            place += 1
+
+
+def _translate(pattern: str) -> str:
+    """The regular expression of a pattern without braces."""
+    pieces: list[str] = []
+    place = 0
+    while place < len(pattern):
+        piece, used = _translate_next(pattern, place)
+        pieces.append(piece)
+        place += used
+    if pattern.endswith("/"):
+        pieces.append(".*")
+    elif not is_pattern(pattern.rpartition("/")[2]):
+        pieces.append("(?:/.*)?")
     return "".join(pieces)
 
 
-def _begins_part(pattern: str, place: int) -> bool:
-    return place == 0 or pattern[place - 1] in "/{,"
+def _translate_next(pattern: str, place: int) -> tuple[str, int]:
+    """The expression of what stands at ``place``, and the number of characters it takes."""
+    rest = pattern[place:]
+    if rest.startswith("**/") and pattern[place - 1 : place] in ("", "/"):
+        return "(?:[^/]*/)*", 3
+    if rest == "**" and pattern[place - 1 : place] in ("", "/"):
+        return ".*", 2
+    if rest[0] == "*":
+        return "[^/]*", len(rest) - len(rest.lstrip("*"))
+    if rest[0] == "?":
+        return "[^/]", 1
+    if rest[0] == "[":
+        return _character_class(pattern, place)
+    return re.escape(rest[0]), 1
 
 
 def _character_class(pattern: str, place: int) -> tuple[str, int]:
@@ -120,6 +176,18 @@ def _character_class(pattern: str, place: int) -> tuple[str, int]:
     end = pattern.find("]", start + 1)
     if end < 0:
         raise BadInput(f"pattern {pattern}: a [ is not closed; a bracket itself is written [[]")
-    inside = re.sub(r"([\\\[\]^&~|])", r"\\\1", pattern[start:end])
-    negated = start > place + 1
-    return f"(?!/)[{'^' if negated else ''}{inside}]", end + 1 - place
+    negation = "^" if start > place + 1 else ""
+    return f"(?!/)[{negation}{_class_members(pattern, start, end)}]", end + 1 - place
+
+
+def _class_members(pattern: str, start: int, end: int) -> str:
+    """The characters and ranges of a class, as a regular expression writes them."""
+    pieces: list[str] = []
+    inside = pattern[start:end]
+    while inside:
+        first, last = inside[0], inside[2:3] if inside[1:2] == "-" else ""
+        if last and last < first:
+            raise BadInput(f"pattern {pattern}: [{inside[:3]}] is a range from high to low")
+        pieces.append(f"{re.escape(first)}-{re.escape(last)}" if last else re.escape(first))
+        inside = inside[3:] if last else inside[1:]
+    return "".join(pieces)

@@ -1,56 +1,150 @@
-"""From what the user names to a source: scheme to loader."""
+"""From what the user names to a source or a bucket: scheme to loader.
+
+A backend's module, and with it the cloud's library, is imported only when its scheme is used.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from tasks.core.errors import BadInput
+from tasks.core.redaction import redact
 from tasks.sources.base import Source
+from tasks.sources.bucket import Bucket, BucketSource
 from tasks.sources.local import LocalSource
+from tasks.sources.patterns import escape, is_pattern, parse_selection
+from tasks.sources.roboql import SCHEME, RoboqlSource
 
 _SCHEME = re.compile(r"^([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
-
+_CANONICAL = {"gcs": "gs", "azure": "az", "abfs": "az", "abfss": "az"}
+REFERENCES_SUFFIX = ".jsonl"
 
 Loader = Callable[[str, tuple[Path, ...]], Source]
-
-
-def _open_path(url: str, left_out: tuple[Path, ...]) -> Source:
-    try:
-        folder = Path(url).expanduser()
-    except RuntimeError:
-        raise BadInput(f"source {url} names the home of an unknown user: write the path in full") from None
-    return LocalSource(folder, left_out)
-
-
-def _open_file_url(url: str, left_out: tuple[Path, ...]) -> Source:
-    parts = urlsplit(url)
-    if parts.netloc not in ("", "localhost") or not parts.path:
-        raise BadInput(f"source {url} names a host, not a folder: write file:///path, with three slashes")
-    return LocalSource(Path(unquote(parts.path)), left_out)
-
-
-_LOADERS: dict[str, Loader] = {"": _open_path, "file": _open_file_url}
+BucketLoader = Callable[[str], Bucket]
 
 
 def open_source(url: str, left_out: tuple[Path, ...] = ()) -> Source:
-    """The source that ``url`` names: a path or ``file://…``.
+    """The source that ``url`` names.
 
     Args:
-        url: as the user wrote it.
+        url: as the user wrote it: a path, a pattern, or a URL of a known scheme.
         left_out: local folders that are not listed though they may lie below it: the pipeline's own output.
 
     Raises:
         BadInput: the scheme is unknown, or the place cannot be used.
     """
     if not url:
-        raise BadInput("the source is empty: name a folder that holds images")
-    match = _SCHEME.match(url)
-    scheme = match.group(1).lower() if match else ""
+        raise BadInput("the source is empty: name a folder or bucket that holds images")
+    if url.lower().startswith(SCHEME):
+        return RoboqlSource(url)
+    scheme, rest = split_scheme(url)
+    if scheme in _BUCKETS:
+        bucket, path = open_bucket(url)
+        return BucketSource(bucket, parse_selection(path))
     loader = _LOADERS.get(scheme)
     if loader is None:
-        known = ", ".join(sorted(f"{name}://" for name in _LOADERS if name))
-        raise BadInput(f"unknown source scheme {scheme}://: use a folder's path or one of {known}")
-    return loader(url, left_out)
+        raise BadInput(f"unknown source scheme {scheme}://: use a folder's path or one of {_known()}")
+    return loader(url if scheme not in ("", "file") else rest, left_out)
+
+
+def is_bucket_url(url: str) -> bool:
+    """Whether ``url`` names a place in a cloud store."""
+    return split_scheme(url)[0] in _BUCKETS
+
+
+def open_bucket(url: str) -> tuple[Bucket, str]:
+    """The bucket that a URL such as ``s3://bucket/path`` names, and the path in it, as it was written.
+
+    Raises:
+        BadInput: it names no bucket of a known store.
+    """
+    scheme, rest = split_scheme(url)
+    name, _, path = rest.partition("/")
+    if scheme not in _BUCKETS:
+        known = " ".join(f"{known}://" for known in _BUCKETS)
+        raise BadInput(f"{redact(url)} is no place in a bucket: use one of {known}")
+    if not name:
+        raise BadInput(f"{url} names no bucket: write {scheme}://BUCKET/PATH")
+    return _BUCKETS[scheme](name), path
+
+
+def split_scheme(url: str) -> tuple[str, str]:
+    """Scheme, in lower case and under its usual name, and the rest; a path has the scheme ``""``."""
+    match = _SCHEME.match(url)
+    if match is None:
+        return "", url
+    scheme = match[1].lower()
+    return _CANONICAL.get(scheme, scheme), url[match.end() :]
+
+
+def _open_path(text: str, left_out: tuple[Path, ...]) -> Source:
+    """A folder, a file, a pattern, or a file of references; what exists under that very name is no pattern."""
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError:
+        raise BadInput(f"source {text} names the home of an unknown user: write the path in full") from None
+    if path.is_file():
+        if path.suffix.lower() == REFERENCES_SUFFIX:
+            return _open_references(str(path), left_out)
+        return LocalSource(path.parent, left_out, parse_selection(escape(path.name)), named=text)
+    if not is_pattern(text) or path.exists():
+        return LocalSource(path, left_out, named=text)
+    selection = parse_selection(str(path) + ("/" if text.endswith("/") else ""))
+    inside = parse_selection(selection.text[len(selection.root) :])
+    return LocalSource(Path(selection.root or "."), left_out, inside, named=text)
+
+
+def _open_file_url(rest: str, left_out: tuple[Path, ...]) -> Source:
+    host, slash, path = rest.partition("/")
+    if host not in ("", "localhost") or not slash:
+        raise BadInput(f"source file://{rest} names a host, not a folder: write file:///path, with three slashes")
+    return _open_path("/" + unquote(path), left_out)
+
+
+def _open_references(url: str, _left_out: tuple[Path, ...]) -> Source:
+    from tasks.sources.references import open_references
+
+    return open_references(url)
+
+
+def _open_sftp(url: str, _left_out: tuple[Path, ...]) -> Source:
+    from tasks.sources.sftp import open_sftp
+
+    return open_sftp(url)
+
+
+def _open_s3(name: str) -> Bucket:
+    from tasks.sources.s3 import open_s3
+
+    return open_s3(name)
+
+
+def _open_gcs(name: str) -> Bucket:
+    from tasks.sources.gcs import open_gcs
+
+    return open_gcs(name)
+
+
+def _open_azure(name: str) -> Bucket:
+    """A container, also in Hadoop's way of writing it: ``container@account.dfs.core.windows.net``."""
+    from tasks.sources.azure import open_azure
+
+    container, _, host = name.partition("@")
+    return open_azure(container, host.partition(".")[0] or None)
+
+
+_LOADERS: dict[str, Loader] = {
+    "": _open_path,
+    "file": _open_file_url,
+    "sftp": _open_sftp,
+    "https": _open_references,
+    "http": _open_references,
+}
+_BUCKETS: dict[str, BucketLoader] = {"s3": _open_s3, "gs": _open_gcs, "az": _open_azure}
+
+
+def _known() -> str:
+    return " ".join(f"{name}://" for name in sorted({*_BUCKETS, *_CANONICAL, *_LOADERS} - {"", "http"}))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from tasks.core.errors import RunIncomplete
 from tasks.core.identity import remote_id
@@ -17,8 +18,13 @@ from tasks.roboflow_api.platform import Platform
 from tasks.roboflow_api.retrying import Timing
 from tasks.roboflow_api.workflows import Workflow
 from tasks.sources.base import Source
+from tasks.steps.runs import Runs
+from tasks.transfer.places import Place
 
 R = TypeVar("R", bound=Record)
+
+INGEST = "ingest"
+Transfer = Literal["upload", "reference"]
 
 
 @dataclass(frozen=True)
@@ -30,23 +36,49 @@ class Target:
         platform: the platform, which has answered.
         workflow: the workflow, which is there.
         source: the media.
+        runs: where the run's folder lies.
+        destination: where results are published to, or ``None``.
+        transfer: whether files are uploaded from here or fetched by the platform.
+        transfer_note: why it is not as one might expect, or nothing.
+        url_hours: hours for which signed URLs are asked to be valid.
     """
 
     request: RunRequest
     platform: Platform
     workflow: Workflow
     source: Source
+    runs: Runs
+    destination: Place | None = None
+    transfer: Transfer = "upload"
+    transfer_note: str = ""
+    url_hours: float = 24.0
+
+
+def _nothing() -> None:
+    """What is done where nobody wants to know."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A staged run that this process holds."""
+    """A staged run that this process holds.
+
+    Attributes:
+        target: where it goes and what it reads.
+        folder: its folder.
+        journal: what was done.
+        progress: told how far a step is.
+        timing: clock and sleep.
+        tell: given warnings for the person who started the run.
+        on_step: called when a step has left its record.
+    """
 
     target: Target
     folder: RunFolder
     journal: Journal
     progress: Progress
     timing: Timing = field(default_factory=Timing)
+    tell: Callable[[str], None] = logging.getLogger(__name__).warning
+    on_step: Callable[[], None] = _nothing
 
     @property
     def platform(self) -> Platform:
@@ -65,6 +97,7 @@ class Run:
             return record.model_validate(known["record"])
         made = work()
         self.journal.confirm(step, "record", record=made.model_dump(mode="json"))
+        self.on_step()
         return made
 
 

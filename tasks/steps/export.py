@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow.parquet as pq
+
 from tasks.core.errors import NotFound, ServiceBusy, UrlExpired
 from tasks.core.records import Exported, Finished
 from tasks.core.threads import map_bounded
@@ -56,8 +58,9 @@ def export(run: Run, finished: Finished) -> Exported:
 
 def _export(run: Run, finished: Finished) -> Exported:
     begun = run.timing.clock()
+    lost = _lost(run)
     files, size, refused = _fetch_all(run, finished.export_batch)
-    staged = read_manifest(run.folder.manifest, "staged")
+    staged = (row for row in read_manifest(run.folder.manifest, "staged") if row.name not in lost)
     tables = build_tables(run.folder.export, staged, run.folder.root)
     return Exported(
         files=files,
@@ -70,6 +73,12 @@ def _export(run: Run, finished: Finished) -> Exported:
         unreadable=tables.unreadable.count,
         seconds=run.timing.clock() - begun,
     )
+
+
+def _lost(run: Run) -> set[str]:
+    """Names that count as failed whatever came back: of a file that changed, nobody knows which version was fetched."""
+    failed = pq.read_table(run.folder.ingest, columns=["name"], filters=[("state", "=", "failed")])
+    return set(failed["name"].to_pylist())
 
 
 def _fetch_all(run: Run, batch: str) -> tuple[int, int, int]:

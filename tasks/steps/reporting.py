@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import IO
 
 from tasks.core.records import Ingested, RunSummary, StepRecords
+from tasks.core.run_folder import read_lock
 from tasks.media.manifest import find_row
 from tasks.results.report import write_report
 from tasks.results.report_data import read_report_data
 from tasks.results.report_images import OpenSource
 from tasks.results.report_model import Counts, Report, StepTime
 from tasks.steps.context import Run
-from tasks.steps.stage import read_lock
 
 
 def draw_report(run: Run, records: StepRecords, summary: RunSummary) -> None:
@@ -58,7 +58,8 @@ def _steps(records: StepRecords, summary: RunSummary) -> tuple[StepTime, ...]:
 
 
 def _sent(ingested: Ingested) -> str:
-    way = f"in {ingested.shards} shards" if ingested.shards else "one by one"
+    what = "chunks of references" if ingested.by_reference else "shards"
+    way = f"in {ingested.parts} {what}" if ingested.parts else "one by one"
     return f"{ingested.sent} files {way}"
 
 
@@ -66,7 +67,7 @@ def _notes(records: StepRecords) -> tuple[str, ...]:
     exported = records.exported
     told = (
         (exported.duplicates, "second results for a file were left out; the first of each is kept"),
-        (exported.unknown, "results for files that were never staged were left out"),
+        (exported.unknown, "results for files that are not in the run, or that changed meanwhile, were left out"),
         (exported.unreadable, "results could not be read"),
         (exported.refused, "members of archives were left out as unsafe"),
         (records.staged.ignored, "files of the source are no images by their name and are not part of the run"),

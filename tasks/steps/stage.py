@@ -6,41 +6,93 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tasks.core.errors import BadInput, damaged
+from tasks.core.errors import BadInput
 from tasks.core.files import write_text
 from tasks.core.identity import RunIdentity, remote_id
 from tasks.core.progress import Progress
-from tasks.core.records import Staged
+from tasks.core.records import NothingNew, Staged
 from tasks.core.request import RunRequest
-from tasks.core.run_folder import RunFolder, adopt, staging_folder
+from tasks.core.run_folder import LOCK_SCHEMA, RunFolder, adopt, read_lock, staging_folder
 from tasks.core.settings import Settings
-from tasks.media.manifest import ManifestFacts, digest_source, read_manifest, write_manifest
+from tasks.media.manifest import ManifestFacts, NothingListed, digest_source, read_manifest, write_manifest, write_rows
 from tasks.roboflow_api.platform import Platform, open_platform
 from tasks.roboflow_api.retrying import Timing
-from tasks.sources.registry import open_source
+from tasks.sources.base import Source
+from tasks.sources.registry import is_bucket_url, open_source
+from tasks.sources.roboql import RoboqlSource
 from tasks.steps.context import Target
+from tasks.steps.incremental import OnlyNew, only_new, state_name
+from tasks.steps.reach import choose_transfer
+from tasks.steps.runs import open_runs
+from tasks.transfer.places import Place, open_place
 
-LOCK_SCHEMA = "run/1"
 VERSIONED = ("darkroom", "prefect", "pyarrow", "httpx", "pydantic")
 
 
 @contextmanager
 def open_target(request: RunRequest, settings: Settings) -> Iterator[Target]:
-    """Opens source and platform and finds the workflow, so that bad input is told before any work.
+    """Opens source, platform and places and finds the workflow, so that bad input is told before any work.
 
     Raises:
-        BadInput: the source, the workflow, a parameter or the platform cannot be used.
+        BadInput: the source, the workflow, a parameter, the platform or a place cannot be used.
     """
-    source = open_source(request.source, left_out=(request.runs, settings.home))
+    source = open_source(request.source, left_out=left_out(request, settings))
+    if isinstance(source, RoboqlSource) and request.only_new:
+        raise BadInput("--only-new cannot know what a query picks: leave it out, and give each night a --rerun LABEL")
+    way = choose_transfer(request.transfer, source, settings.allowed_hosts())
+    runs = open_runs(request.runs, settings)
+    destination = _open_destination(request.destination) if request.destination else None
     with open_platform(request.platform, settings) as platform:
         workflow = platform.workflow(request.workflow)
         workflow.check_parameters(request.parameters)
-        yield Target(request, platform, workflow, source)
+        target = Target(
+            request=request,
+            platform=platform,
+            workflow=workflow,
+            source=source,
+            runs=runs,
+            destination=destination,
+            transfer=way.transfer,
+            transfer_note=way.note,
+            url_hours=settings.url_hours,
+        )
+        if not request.only_new:
+            yield target
+            return
+        with only_new(source, runs.states, state_of(target)) as new:
+            yield replace(target, source=new)
+
+
+def left_out(request: RunRequest, settings: Settings) -> tuple[Path, ...]:
+    """The pipeline's own folders, which are no part of a source that they lie in."""
+    own = (request.runs, request.destination)
+    return (*(Path(place) for place in own if place and not is_bucket_url(place)), settings.home)
+
+
+def _open_destination(url: str) -> Place:
+    """The destination, asked once, so that a bucket that cannot be used is told before any work."""
+    destination = open_place(url)
+    destination.has(RunFolder(Path()).summary.name)
+    return destination
+
+
+def state_of(target: Target) -> str:
+    """The name of what incremental runs of this request share."""
+    request, platform = target.request, target.platform
+    return state_name(
+        source=target.source.url,
+        workflow_id=target.workflow.id,
+        workflow_digest=target.workflow.digest,
+        parameters=request.parameters,
+        options=request.options,
+        workspace=f"{platform.name}/{platform.workspace}",
+    )
 
 
 def identify(target: Target, digest: str) -> RunIdentity:
@@ -63,20 +115,27 @@ def find_finished(target: Target) -> RunFolder:
     Raises:
         BadInput: there are no images.
     """
-    return RunFolder(target.request.runs / identify(target, digest_source(target.source)).key())
+    source = target.source
+    digest = source.digest() if isinstance(source, RoboqlSource) else digest_source(source)
+    return RunFolder(target.runs.folder / identify(target, digest).key())
 
 
-def stage(target: Target, progress: Progress, timing: Timing) -> Staged:
+def stage(target: Target, progress: Progress, timing: Timing) -> Staged | NothingNew:
     """Writes the manifest and makes the run's folder, or finds the one that an earlier process made.
 
     Raises:
         BadInput: there are no images, or none that can be processed.
     """
-    begun, started, runs = timing.clock(), timing.now(), target.request.runs
+    begun, started, runs = timing.clock(), timing.now(), target.runs.folder
     with staging_folder(runs) as folder:
         manifest = folder / RunFolder(folder).manifest.name
-        facts = write_manifest(target.source, manifest, progress)
-        if facts.files == facts.rejected:
+        try:
+            facts = _write_manifest(target.source, manifest, progress)
+        except NothingListed:
+            if isinstance(target.source, OnlyNew) and target.source.known:
+                return NothingNew(source=target.source.url, known=target.source.known)
+            raise
+        if facts.files and facts.files == facts.rejected:
             raise BadInput(_none_usable(manifest, facts))
         identity = identify(target, facts.digest)
         run = RunFolder(runs / identity.key())
@@ -91,28 +150,22 @@ def stage(target: Target, progress: Progress, timing: Timing) -> Staged:
         )
         lock = _lock(target.request, target.platform, identity, staged, started)
         write_text(folder / run.lock_file.name, json.dumps(lock, indent=2, ensure_ascii=False) + "\n")
-        adopt(folder, run)
+        if target.runs.mirror is None or not target.runs.mirror.pull(run):
+            adopt(folder, run)
     return load_staged(run)
+
+
+def _write_manifest(source: Source, path: Path, progress: Progress) -> ManifestFacts:
+    """The manifest of what is listed; that of a query is empty until the platform has picked."""
+    if isinstance(source, RoboqlSource):
+        write_rows(path, ())
+        return ManifestFacts(digest=source.digest())
+    return write_manifest(source, path, progress)
 
 
 def load_staged(run: RunFolder) -> Staged:
     """The staging record in ``run.json``."""
     return Staged.model_validate(read_lock(run)["staged"] | {"folder": run.root})
-
-
-def read_lock(run: RunFolder) -> dict[str, Any]:
-    """The content of ``run.json``.
-
-    Raises:
-        LocalFault: it is damaged.
-    """
-    try:
-        content = json.loads(run.lock_file.read_text(encoding="utf-8"))
-    except ValueError:
-        raise damaged(run.lock_file) from None
-    if not isinstance(content, dict) or content.get("schema") != LOCK_SCHEMA:
-        raise damaged(run.lock_file)
-    return content
 
 
 def _lock(

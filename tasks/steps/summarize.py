@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 
 from tasks.core.errors import RunFailed, RunIncomplete
 from tasks.core.records import Exported, RunSummary, StepRecords
+from tasks.core.run_folder import read_lock
 from tasks.media.manifest import ManifestRow, read_manifest
 from tasks.results.tables import Failure, write_failures
 from tasks.steps.context import Run
 from tasks.steps.reporting import draw_report
-from tasks.steps.stage import read_lock
 from tasks.steps.wait import IMAGE_FAILED
 
 SHOWN_MISSING = 5
@@ -36,9 +36,9 @@ def summarize(run: Run, records: StepRecords, begun: float) -> RunSummary:
         RunFailed: not one file could be processed; the report is drawn all the same.
     """
     here = run.timing.clock()
-    failures = reconcile(run, records.exported)
+    files, failures = reconcile(run, records.exported)
     write_failures(run.folder.failures, failures)
-    draft = _summary(run, records, failures) | _times(run, begun, here)
+    draft = _summary(run, records, files, failures) | _times(run, begun, here)
     draw_report(run, records, RunSummary.model_validate(draft))
     if not draft["processed"]:
         raise RunFailed(_none_processed(run, failures))
@@ -56,22 +56,26 @@ def _none_processed(run: Run, failures: list[Failure]) -> str:
     )
 
 
-def reconcile(run: Run, exported: Exported) -> list[Failure]:
-    """Every file without a result, with its reason; each staged file has exactly one state.
+def reconcile(run: Run, exported: Exported) -> tuple[int, list[Failure]]:
+    """The number of files, and every one without a result with its reason; each file has exactly one state.
 
     Raises:
         RunIncomplete: naming files of which nothing is known.
     """
     processed = _column(run.folder.results, "file")
     reasons = _reasons(run)
-    failures = [failure for row in read_manifest(run.folder.manifest) if (failure := _judge(row, processed, reasons))]
+    files, failures = 0, []
+    for row in read_manifest(run.folder.manifest):
+        files += 1
+        if failure := _judge(row, processed, reasons):
+            failures.append(failure)
     missing = [failure.source_key for failure in failures if not failure.reason]
     if missing:
         shown = ", ".join(repr(key) for key in islice(missing, SHOWN_MISSING))
         more = f" and {len(missing) - SHOWN_MISSING} more" if len(missing) > SHOWN_MISSING else ""
         hint = f"; {exported.unreadable} results could not be read" if exported.unreadable else ""
         raise RunIncomplete(f"{len(missing)} files have neither a result nor a reason: {shown}{more}{hint}")
-    return failures
+    return files, failures
 
 
 def _judge(row: ManifestRow, processed: set[str], reasons: dict[str, tuple[str, str]]) -> Failure | None:
@@ -100,7 +104,7 @@ def _column(file: Path, name: str) -> set[str]:
     return set(pq.read_table(file, columns=[name])[name].to_pylist())
 
 
-def _summary(run: Run, records: StepRecords, failures: list[Failure]) -> dict[str, Any]:
+def _summary(run: Run, records: StepRecords, files: int, failures: list[Failure]) -> dict[str, Any]:
     """The summary's fields, less the times of this step."""
     request, platform = run.target.request, run.platform
     rejected = sum(failure.state == "rejected" for failure in failures)
@@ -113,8 +117,8 @@ def _summary(run: Run, records: StepRecords, failures: list[Failure]) -> dict[st
         "workspace": platform.workspace,
         "batch_id": records.ingested.batch_id,
         "job_id": records.launched.job_id,
-        "files": records.staged.files,
-        "processed": records.staged.files - len(failures),
+        "files": files,
+        "processed": files - len(failures),
         "failed": len(failures) - rejected,
         "rejected": rejected,
         "predictions": records.exported.predictions,

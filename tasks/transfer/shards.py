@@ -38,7 +38,7 @@ class ShardLimits:
 
 @dataclass(frozen=True)
 class Shard:
-    """Files that go up as one archive.
+    """Files that go together: as one archive, or as one chunk of references.
 
     Attributes:
         part: its name in the journal, the same for the same manifest and limits.
@@ -90,7 +90,7 @@ def stream_shard(source: Source, shard: Shard) -> Iterator[bytes]:
     for row in shard.rows:
         yield _header(row)
         yield from stream_file(source, row)
-        yield b"\0" * (_padded(row.size) - row.size)
+        yield b"\0" * (_padded(row) - _size(row))
     yield END_OF_ARCHIVE
 
 
@@ -100,7 +100,7 @@ def stream_file(source: Source, row: ManifestRow) -> Iterator[bytes]:
     Raises:
         FileChanged: it is not what was staged any more.
     """
-    left = row.size
+    left = _size(row)
     try:
         with source.open(row.item()) as file:
             while left and (block := file.read(min(left, READ_BYTES))):
@@ -117,13 +117,19 @@ def stream_file(source: Source, row: ManifestRow) -> Iterator[bytes]:
 def _header(row: ManifestRow) -> bytes:
     """The member's header; the same for the same file, wherever and whenever it is made."""
     member = tarfile.TarInfo(row.name)
-    member.size = row.size
+    member.size = _size(row)
     return member.tobuf(tarfile.PAX_FORMAT)
 
 
 def _member_length(row: ManifestRow) -> int:
-    return len(_header(row)) + _padded(row.size)
+    return len(_header(row)) + _padded(row)
 
 
-def _padded(size: int) -> int:
-    return -(-size // BLOCK) * BLOCK
+def _padded(row: ManifestRow) -> int:
+    return -(-_size(row) // BLOCK) * BLOCK
+
+
+def _size(row: ManifestRow) -> int:
+    """Bytes, which every source tells from which files can be uploaded."""
+    assert row.size is not None
+    return row.size

@@ -58,9 +58,9 @@ class Deployed:
             process.send_signal(signal.SIGINT)
             process.wait(timeout=30)
 
-    def deployment(self) -> dict[str, Any]:
-        """The deployment of the image flow."""
-        answer = self.api.get("deployments/name/process-images/images")
+    def deployment(self, name: str = "process-images/images") -> dict[str, Any]:
+        """A deployment of the project."""
+        answer = self.api.get(f"deployments/name/{name}")
         found: dict[str, Any] = answer.raise_for_status().json()
         return found
 
@@ -89,7 +89,8 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
 
 def test_form_describes_every_field(deployed: Deployed) -> None:
     schema = deployed.deployment()["parameter_openapi_schema"]
-    assert list(schema["properties"]) == ["source", "workflow", "platform", "parameters", "options", "runs", "rerun"]
+    places = ["transfer", "only_new", "destination", "runs", "rerun"]
+    assert list(schema["properties"]) == ["source", "workflow", "platform", "parameters", "options", *places]
     assert schema["required"] == ["source", "workflow"]
     options = schema["definitions"]["ResultOptions"]["properties"]
     undescribed = [name for name, field in (schema["properties"] | options).items() if not field.get("description")]
@@ -97,11 +98,24 @@ def test_form_describes_every_field(deployed: Deployed) -> None:
     assert not [name for name in schema["properties"] if "key" in name]
 
 
+def test_nightly_runs_take_what_is_new_and_wait_to_be_switched_on(deployed: Deployed) -> None:
+    nightly = deployed.deployment("process-images/nightly")
+    assert nightly["parameters"]["only_new"] is True
+    assert [schedule["active"] for schedule in nightly["schedules"]] == [False]
+    assert nightly["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
+
+
+def test_survey_is_deployed(deployed: Deployed) -> None:
+    schema = deployed.deployment("stage-source/survey")["parameter_openapi_schema"]
+    assert [name for name, field in schema["properties"].items() if not field.get("description")] == []
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
         ({"source": ""}, "source"),
         ({"platform": ""}, "platform"),
+        ({"transfer": "by post"}, "by post"),
         ({"options": {"max_image_failure_rate": 7}}, "7 is greater than the maximum of 1"),
         ({"options": {"nonsense": 1}}, "nonsense"),
     ],

@@ -54,15 +54,30 @@ async def read_json(request: Request) -> Any:
         BadRequest: It is no JSON, or holds what could not be written back as JSON in UTF-8.
         TooLarge: It is over 8 MiB.
     """
-    body = await read_limited(request, MAX_JSON_BYTES, "the JSON body")
+    content = parse_json(await read_limited(request, MAX_JSON_BYTES, "the JSON body"))
     try:
-        content = json.loads(body, parse_constant=_refuse_constant)
         # Half a surrogate pair can be read as an escape, and would then spoil every answer that holds it.
         json.dumps(content, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise BadRequest(f"the body is not JSON that can be used: {reason}") from None
+        raise _unusable(error) from None
     return content
+
+
+def parse_json(body: bytes) -> Any:
+    """The value of a JSON text, whose strings may hold what is not UTF-8.
+
+    Raises:
+        BadRequest: It is no JSON.
+    """
+    try:
+        return json.loads(body, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise _unusable(error) from None
+
+
+def _unusable(error: Exception) -> BadRequest:
+    reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+    return BadRequest(f"the body is not JSON that can be used: {reason}")
 
 
 def _refuse_constant(name: str) -> None:

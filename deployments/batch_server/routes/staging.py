@@ -16,7 +16,7 @@ from deployments.batch_server.routes.common import GUARDS, PageOf, ServicesOf, b
 from deployments.batch_server.routes.forms import read_single_file
 from deployments.batch_server.services import Services
 from deployments.batch_server.store.batches import BatchFile
-from deployments.batch_server.store.uploads import FAILED, INDEXING
+from deployments.batch_server.store.uploads import FAILED, PENDING
 from tasks.roboflow_api.models import (
     MAX_IMAGES_PER_SHARD,
     BatchAnswer,
@@ -146,7 +146,7 @@ def _shard(row: ShardRow) -> ShardDetails:
     return ShardDetails(
         shard_id=row.shard_id,
         status_name=row.state,
-        status_type={INDEXING: "info", FAILED: "error"}.get(row.state, "success"),
+        status_type={**dict.fromkeys(PENDING, "info"), FAILED: "error"}.get(row.state, "success"),
         event_timestamp=moment(row.event_at),
         shard_objects_count=row.images,
         status_metadata=row.outcome,

@@ -23,7 +23,7 @@ from deployments.batch_server.database import (
 from deployments.batch_server.engine.interface import ImageSlice
 from deployments.batch_server.job_requests import keeps_images
 from deployments.batch_server.store.jobs import ERROR, SUCCESS, add_log, end_job, find_job, output_batch
-from deployments.batch_server.store.uploads import INDEXING
+from deployments.batch_server.store.uploads import PENDING
 from tasks.roboflow_api.models import WorkflowProcessingJob
 
 PROCESSING, EXPORT = "processing", "export"
@@ -128,7 +128,7 @@ class ExecutionStore:
             return find_job(session, job_id).outcome is not None
 
     def plan(self, job_id: str, chunk_limit: int, workers: int) -> bool:
-        """Divide a job's images into tasks, once everything uploaded is indexed.
+        """Divide a job's images into tasks, once everything uploaded is indexed and everything referred to is fetched.
 
         Args:
             job_id: The job.
@@ -136,11 +136,11 @@ class ExecutionStore:
             workers: How many tasks run at a time; small jobs make several tasks for each.
 
         Returns:
-            Whether the job is planned; `False`: shards are still being indexed.
+            Whether the job is planned; `False`: shards are still being indexed or fetched.
         """
         with self._database.write() as session:
             job = find_job(session, job_id)
-            shards = (ShardRow.batch_id == job.batch_id) & (ShardRow.state == INDEXING)
+            shards = (ShardRow.batch_id == job.batch_id) & (ShardRow.state.in_(PENDING))
             if session.scalar(select(ShardRow.seq).where(shards).limit(1)) is not None:
                 return False
             images = session.scalars(

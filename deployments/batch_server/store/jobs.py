@@ -11,7 +11,7 @@ from deployments.batch_server.database import Database, JobRow, LogRow, ShardRow
 from deployments.batch_server.job_requests import JobRequest
 from deployments.batch_server.refusals import BadRequest, Conflict, NotFound
 from deployments.batch_server.store.batches import MULTIPART, BatchStore, count_images, find_batch
-from deployments.batch_server.store.uploads import INDEXING
+from deployments.batch_server.store.uploads import PENDING
 
 STAGES = ("processing", "export")
 SUCCESS, ERROR, ABORTED = "success", "error", "aborted"
@@ -176,6 +176,6 @@ def _check_input(session: Session, batch_id: str) -> None:
     batch = find_batch(session, batch_id)
     if batch.batch_type == MULTIPART:
         raise BadRequest(f"batch {batch_id} is a job's output: a job reads a batch of images")
-    indexing = select(ShardRow.seq).where(ShardRow.batch_id == batch_id, ShardRow.state == INDEXING)
+    indexing = select(ShardRow.seq).where(ShardRow.batch_id == batch_id, ShardRow.state.in_(PENDING))
     if not count_images(session, batch_id) and session.scalar(indexing.limit(1)) is None:
         raise BadRequest(f"batch {batch_id} holds no images: upload some before starting a job")

@@ -6,33 +6,39 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, delete, or_, select
+from sqlalchemy import ColumnElement, delete, insert, or_, select
 from sqlalchemy.orm import Session
 
 from deployments.batch_server.blobs import Blob, BlobFolder
 from deployments.batch_server.database import Database, ImageRow, JobRow, ShardRow
+from deployments.batch_server.notifications import IngestEvent, Subscription
 from deployments.batch_server.refusals import Conflict, NotFound
 from deployments.batch_server.store.batches import SHARDED, SIMPLE, BatchStore, find_batch
+from deployments.batch_server.store.outbox import enqueue
 
-ALLOCATED, INDEXING, INGESTED, FAILED = "allocated", "indexing", "ingested", "failed"
+ALLOCATED, INDEXING, FETCHING, INGESTED, FAILED = "allocated", "indexing", "fetching", "ingested", "failed"
+PENDING = (INDEXING, FETCHING)
+"""Shards whose images are still to come."""
+
+DUPLICATE = "duplicate-file-name"
 
 
 @dataclass(frozen=True)
 class Member:
-    """An image inside an archive."""
+    """An image inside a shard's file."""
 
     name: str
     offset: int
-    """Where its bytes begin in the archive."""
+    """Where its bytes begin in the file."""
     size: int
 
 
 @dataclass(frozen=True)
 class RejectedMember:
-    """A file of an archive that is not ingested."""
+    """A file of a shard that is not ingested."""
 
     kind: str
-    """What is wrong with it, for programs: `duplicate-file-name`, `file-too-large`, …"""
+    """What is wrong with it, for programs: `duplicate-file-name`, `reference-not-found`, …"""
     name: str
     reason: str
 
@@ -105,44 +111,40 @@ class UploadStore:
             row = session.scalar(select(ShardRow).where(ShardRow.shard_id == shard_id))
             return row.path if row is not None and row.state == INDEXING else None
 
-    def record_index(self, shard_id: str, path: str, members: list[Member], rejected: list[RejectedMember]) -> None:
-        """Ingest an archive's images; those whose name the batch has already are rejected as well."""
+    def record_index(
+        self,
+        shard_id: str,
+        path: str,
+        members: list[Member],
+        rejected: list[RejectedMember],
+        subscription: Subscription | None = None,
+    ) -> None:
+        """Ingest an archive's images, and have whoever asked for it told.
+
+        Args:
+            shard_id: The shard.
+            path: Its archive; nothing is done when another one has come since.
+            members: The images; those whose name the batch has already are rejected as well.
+            rejected: What is not taken.
+            subscription: Who asked to be told.
+        """
         with self._database.write() as session:
             shard = session.scalar(select(ShardRow).where(ShardRow.shard_id == shard_id))
             if shard is None or shard.path != path:
                 return  # replaced meanwhile: the new archive has its own turn
-            names = [member.name for member in members]
-            taken = set(
-                session.scalars(
-                    select(ImageRow.name).where(ImageRow.batch_id == shard.batch_id, ImageRow.name.in_(names))
-                )
-            )
-            new = [member for member in members if member.name not in taken]
-            rejected = rejected + [
-                RejectedMember("duplicate-file-name", name, "another shard of the batch has this name")
-                for name in names
-                if name in taken
-            ]
-            session.add_all(
-                ImageRow(
-                    batch_id=shard.batch_id,
-                    shard_id=shard_id,
-                    name=member.name,
-                    path=path,
-                    offset=member.offset,
-                    size=member.size,
-                )
-                for member in new
-            )
-            failed = {"failedFiles": [entry.wire() for entry in rejected]} if rejected else None
-            self._settle(shard, INGESTED, len(new), failed)
+            new, rejected = add_images(session, shard, path, members, rejected)
+            settle(shard, self._clock(), new, rejected)
+            if subscription is not None:
+                event = IngestEvent(subscription.ingest_id, shard.batch_id, shard_id)
+                told = event.status(nothing_ingested(len(new), last_failure(rejected)))
+                enqueue(session, subscription.url, told, self._clock())
 
     def record_broken(self, shard_id: str, path: str, reason: str) -> None:
         """Mark a shard whose archive cannot be read."""
         with self._database.write() as session:
             shard = session.scalar(select(ShardRow).where(ShardRow.shard_id == shard_id))
             if shard is not None and shard.path == path:
-                self._settle(shard, FAILED, 0, {"error": reason, "failedFiles": []})
+                settle_failed(shard, self._clock(), {"error": reason, "failedFiles": []})
 
     def shards(self, batch_id: str, after: int, limit: int) -> list[ShardRow]:
         """The shards of a batch whose archive has arrived, in the order they were allocated."""
@@ -167,10 +169,6 @@ class UploadStore:
             shards = session.scalars(select(ShardRow.path).where(ShardRow.path.is_not(None)))
             images = session.scalars(select(ImageRow.path).where(ImageRow.shard_id.is_(None)))
             return {path for path in shards if path is not None} | set(images)
-
-    def _settle(self, shard: ShardRow, state: str, images: int, outcome: dict[str, Any] | None) -> None:
-        shard.state, shard.images, shard.outcome = state, images, outcome
-        shard.event_at = self._clock()
 
     def _record_image(self, batch_id: str, name: str, blob: Blob, display_name: str | None) -> str | None:
         with self._database.write() as session:
@@ -201,8 +199,56 @@ class UploadStore:
                 refuse_while_used(session, shard.batch_id, used)
                 session.execute(delete(ImageRow).where(ImageRow.shard_id == shard_id))
             shard.path, shard.sha256, shard.uploaded_at = blob.path, blob.sha256, self._clock()
-            self._settle(shard, INDEXING, 0, None)
+            shard.state, shard.images, shard.outcome, shard.event_at = INDEXING, 0, None, self._clock()
             return discarded
+
+
+def add_images(
+    session: Session, shard: ShardRow, path: str | None, members: list[Member], rejected: list[RejectedMember]
+) -> tuple[list[Member], list[RejectedMember]]:
+    """Record a shard's images; gives those that are new, and the rejected with those whose name the batch has."""
+    taken = taken_names(session, shard.batch_id, [member.name for member in members])
+    new = [member for member in members if member.name not in taken]
+    if new:
+        common = {"batch_id": shard.batch_id, "shard_id": shard.shard_id, "path": path}
+        rows = [{**common, "name": member.name, "offset": member.offset, "size": member.size} for member in new]
+        session.execute(insert(ImageRow), rows)
+    return new, rejected + [duplicate(member.name) for member in members if member.name in taken]
+
+
+def last_failure(rejected: list[RejectedMember]) -> str | None:
+    """Why the last of the files that are not in the batch under their name is not, if there is one."""
+    reasons = [entry.reason for entry in rejected if entry.kind != DUPLICATE]
+    return reasons[-1] if reasons else None
+
+
+def nothing_ingested(ingested: int, failure: str | None) -> dict[str, str] | None:
+    """The error of an ingest that brought nothing but failures, else `None`."""
+    if ingested or failure is None:
+        return None
+    return {"type": "no-files-ingested", "reason": f"no file could be ingested; the last: {failure}"}
+
+
+def duplicate(name: str) -> RejectedMember:
+    """A file whose name the batch has already."""
+    return RejectedMember(DUPLICATE, name, "another shard of the batch has this name")
+
+
+def taken_names(session: Session, batch_id: str, names: list[str]) -> set[str]:
+    """Those of the names that the batch has already."""
+    query = select(ImageRow.name).where(ImageRow.batch_id == batch_id, ImageRow.name.in_(names))
+    return set(session.scalars(query))
+
+
+def settle(shard: ShardRow, now: float, new: list[Member], rejected: list[RejectedMember]) -> None:
+    """Mark a shard whose images are in."""
+    shard.state, shard.images, shard.event_at = INGESTED, len(new), now
+    shard.outcome = {"failedFiles": [entry.wire() for entry in rejected]} if rejected else None
+
+
+def settle_failed(shard: ShardRow, now: float, outcome: dict[str, Any]) -> None:
+    """Mark a shard that failed as a whole."""
+    shard.state, shard.images, shard.outcome, shard.event_at = FAILED, 0, outcome, now
 
 
 def refuse_while_used(session: Session, batch_id: str, condition: ColumnElement[bool]) -> None:

@@ -17,6 +17,7 @@ from pydantic import SecretStr
 
 from deployments.batch_server.app import create_app
 from deployments.batch_server.engine.interface import Engine
+from deployments.batch_server.services import World
 from deployments.batch_server.serving import bind
 from deployments.batch_server.settings import ServerSettings
 from tests.waiting import wait_for
@@ -55,6 +56,20 @@ class ServerClient:
     def put(self, url: str, content: Any) -> httpx.Response:
         """A PUT to a signed URL."""
         return self.bare.put(url, content=content)
+
+    def refer(self, batch: str, references: dict[str, str], **fields: Any) -> httpx.Response:
+        """An ingest of references, URLs by name."""
+        entries = [{"name": name, "url": url} for name, url in references.items()]
+        return self.ingest(batch, imageReferences=entries, **fields)
+
+    def ingest(self, batch: str, **body: Any) -> httpx.Response:
+        """An ingest by reference, with this body."""
+        return self.staging("POST", f"/{batch}/bulk-upload/image-references", json=body)
+
+    def images(self, batch: str) -> dict[str, bytes]:
+        """The images of a batch, downloaded."""
+        listed = self.staging("GET", f"/{batch}/list").json()["filesMetadata"]
+        return {entry["fileName"]: self.bare.get(entry["downloadURL"]).content for entry in listed}
 
     def shards(self, batch: str) -> list[dict[str, Any]]:
         """The shards once none is being indexed."""
@@ -130,10 +145,10 @@ def settings_for(data: Path, **changes: Any) -> ServerSettings:
 
 
 @contextmanager
-def thread_server(settings: ServerSettings, engine: Engine) -> Iterator[ServerClient]:
+def thread_server(settings: ServerSettings, engine: Engine, world: World | None = None) -> Iterator[ServerClient]:
     """A server in a thread of this process."""
     listener = bind("127.0.0.1", 0)
-    config = uvicorn.Config(create_app(settings, engine), log_config=None, access_log=False)
+    config = uvicorn.Config(create_app(settings, engine, world), log_config=None, access_log=False)
     server = uvicorn.Server(config)
     thread = Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()

@@ -26,10 +26,10 @@ def test_archive_in_every_layout_gives_where_images_lie(tmp_path: Path, layout: 
         for name in names:
             (tmp_path / "image").write_bytes(name.encode())
             tar.add(tmp_path / "image", name)
-    members, rejected = read_archive(path)
+    found = read_archive(path)
     content = path.read_bytes()
-    assert rejected == []
-    assert [content[member.offset :][: member.size].decode() for member in members] == names
+    assert found.rejected == []
+    assert [content[member.offset :][: member.size].decode() for member in found.members] == names
 
 
 def test_archive_without_its_end_marker_counts_as_cut(tmp_path: Path) -> None:

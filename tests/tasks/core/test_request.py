@@ -1,5 +1,4 @@
 import shlex
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -72,7 +71,7 @@ def test_command_is_safe_for_a_shell() -> None:
         source="/data/it's $HOME",
         workflow="./my flow.json",
         platform="http://h:1",
-        runs=Path("my runs"),
+        runs="my runs",
         rerun="again 1",
     )
     assert shlex.split(request.command()) == [

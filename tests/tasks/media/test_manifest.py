@@ -187,7 +187,7 @@ def test_manifest_is_written_in_groups(photos: Path, monkeypatch: pytest.MonkeyP
     written = pq.ParquetFile(path)
     assert [written.metadata.row_group(group).num_rows for group in range(3)] == [2, 2, 1]
     assert written.schema_arrow.equals(SCHEMA)
-    assert written.schema_arrow.metadata[b"darkroom.schema"] == b"manifest/1"
+    assert written.schema_arrow.metadata[b"darkroom.schema"] == b"manifest/2"
     assert [row.key for row in read_manifest(path)] == [f"{number}.jpg" for number in range(5)]
     assert seen[-1] == ("stage", 5, None)
 

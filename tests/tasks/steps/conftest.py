@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from tasks.core.journal import Journal
 from tasks.core.progress import Silent
-from tasks.core.records import RunSummary, StepRecords
+from tasks.core.records import RunSummary, Staged, StepRecords
 from tasks.core.request import RunRequest
 from tasks.core.run_folder import RunFolder
 from tasks.core.settings import Settings
@@ -25,6 +25,7 @@ from tasks.steps.summarize import summarize
 from tasks.steps.wait import wait
 from tests.deployments.batch_server.running import KEY, ServerClient, settings_for, thread_server
 from tests.deployments.batch_server.small_engine import SmallEngine
+from tests.emulators.fixtures import *  # noqa: F403
 from tests.waiting import POLL_SECONDS
 
 
@@ -49,7 +50,7 @@ class Bench:
 
     def target(self, **changes: object) -> Target:
         """The target of a request; fields of the request may be changed."""
-        fields = {"source": str(self.source), "workflow": "minimal", "platform": self.url, "runs": self.runs}
+        fields = {"source": str(self.source), "workflow": "minimal", "platform": self.url, "runs": str(self.runs)}
         request = RunRequest.model_validate(fields | changes)
         settings = Settings.model_validate({"ROBOFLOW_API_KEY": SecretStr(KEY), "DARKROOM_HOME": self._folder / "home"})
         return self._stack.enter_context(open_target(request, settings))
@@ -57,7 +58,9 @@ class Bench:
     def staged(self, **changes: object) -> Run:
         """A run that is staged and held, with its journal open."""
         target = self.target(**changes)
-        return self.opened(target, RunFolder(stage(target, Silent(), self.timing).folder))
+        staged = stage(target, Silent(), self.timing)
+        assert isinstance(staged, Staged), staged
+        return self.opened(target, RunFolder(staged.folder))
 
     def opened(self, target: Target, folder: RunFolder) -> Run:
         """The run of a folder, as the next process finds it."""

@@ -21,7 +21,7 @@ def grow(image: Path, size: int) -> None:
         file.truncate(size)
 
 
-@pytest.mark.parametrize("kept", ["limits", "shard-000000"])
+@pytest.mark.parametrize("kept", ['"way"', "shard-000000"])
 def test_file_refused_in_a_shard_without_a_record_keeps_the_platforms_reason(
     bench: Bench, server: ServerClient, monkeypatch: pytest.MonkeyPatch, kept: str
 ) -> None:

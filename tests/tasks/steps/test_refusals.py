@@ -17,8 +17,9 @@ from tasks.roboflow_api.retrying import Timing
 from tasks.roboflow_api.staging import StagingApi
 from tasks.steps.context import Run
 from tasks.steps.export import export
-from tasks.steps.ingest import SIMPLE_UPLOAD_MOST, ingest
+from tasks.steps.ingest import ingest
 from tasks.steps.launch import launch
+from tasks.steps.uploads import SIMPLE_UPLOAD_MOST
 from tasks.steps.wait import DEADLINE, wait
 from tests.deployments.batch_server.running import ServerClient, job_body, settings_for, thread_server
 from tests.deployments.batch_server.small_engine import SmallEngine

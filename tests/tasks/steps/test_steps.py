@@ -13,11 +13,13 @@ from tasks.core.run_folder import RunFolder
 from tasks.media.names import decode_name
 from tasks.roboflow_api.models import StagingBatchInput
 from tasks.roboflow_api.retrying import Timing
+from tasks.steps.arrival import BatchState, Quiet
 from tasks.steps.export import export
-from tasks.steps.ingest import SIMPLE_UPLOAD_MOST, BatchState, Quiet, ingest
+from tasks.steps.ingest import ingest
 from tasks.steps.launch import agrees, describe_job, launch
 from tasks.steps.stage import find_finished, read_lock
 from tasks.steps.summarize import reconcile
+from tasks.steps.uploads import SIMPLE_UPLOAD_MOST
 from tasks.steps.wait import wait
 from tests.deployments.batch_server.running import ServerClient, job_body
 from tests.images import make_image, make_images
@@ -125,7 +127,7 @@ def test_ingest_of_a_handful_leaves_out_a_changed_file(bench: Bench) -> None:
 
 
 def reconciled(run) -> list[str]:
-    return [failure.source_key for failure in reconcile(run, Exported.model_validate(exported_record(run)))]
+    return [failure.source_key for failure in reconcile(run, Exported.model_validate(exported_record(run)))[1]]
 
 
 def exported_record(run) -> dict[str, object]:

@@ -9,6 +9,7 @@ from tests.deployments.batch_server.running import ServerClient, archive, job_bo
 from tests.deployments.batch_server.small_engine import SmallEngine
 
 JOBS = "/batch-processing/v1/external/local/jobs"
+REFERENCES = "/data-staging/v1/external/local/batches/b/bulk-upload/image-references"
 JSON = {"Content-Type": "application/json"}
 
 
@@ -19,7 +20,7 @@ def job_with(parameter: str) -> str:
     )
 
 
-@pytest.mark.parametrize("path", [f"{JOBS}/j", "/local/workflows/w"])
+@pytest.mark.parametrize("path", [f"{JOBS}/j", "/local/workflows/w", REFERENCES])
 def test_client_without_a_key_is_answered_before_its_body_is_read(server: ServerClient, path: str) -> None:
     host, port = server.url.removeprefix("http://").split(":")
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 999999999999\r\n\r\n"

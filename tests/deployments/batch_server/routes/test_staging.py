@@ -159,7 +159,7 @@ def test_archive_members_that_are_not_images_are_left_out(server: ServerClient, 
 def test_archive_with_an_image_over_the_limit_takes_the_others(server: ServerClient, batch: str) -> None:
     server.fill(batch, {"over.jpg": bytes(MAX_IMAGE_BYTES + 1), "good.jpg": b"one"})
     (failed,) = server.shards(batch)[0]["statusMetadata"]["failedFiles"]
-    assert failed["type"] == "file-too-large"
+    assert failed["type"] == "file-size-limit-exceeded"
     assert names_in(server, batch) == ["good.jpg"]
 
 

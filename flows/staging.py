@@ -1,0 +1,41 @@
+"""The flow that only stages: it lists and checks a source, and sends nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from prefect import flow
+from pydantic import Field
+
+from tasks.core.records import Surveyed
+from tasks.core.settings import load_settings
+from tasks.sources.registry import open_source
+from tasks.steps.runs import runs_folder
+from tasks.steps.survey import Signing
+from tasks.survey import survey_source
+
+MANIFESTS = "manifests"
+
+
+@flow(name="stage-source", flow_run_name="stage {source}", persist_result=False)
+def stage_source(source: Annotated[str, Field(min_length=1)], references: str = "", runs: str = "") -> Surveyed:
+    """List a source, check its files and write its manifest; nothing is sent anywhere.
+
+    Args:
+        source: Folder, bucket, pattern or file of references. Example: s3://bucket/photos/**/*.jpg
+        references: File for signed references, a JSON line each; whoever has it can read the media until the URLs end.
+            Empty: none are made. Example: references.jsonl
+        runs: Folder that holds the runs; the manifest goes into its folder manifests. Empty: DARKROOM_RUNS, or ./runs
+
+    Returns:
+        What was found: counts, sizes, why files were rejected, and the manifest's path.
+
+    Raises:
+        BadInput: the source cannot be used, or its files cannot be referred to.
+    """
+    settings = load_settings()
+    folder = runs_folder(runs or settings.runs, settings)
+    signing = Signing(Path(references), settings.url_hours) if references else None
+    opened = open_source(source, left_out=(folder, settings.home))
+    return survey_source(opened, folder / MANIFESTS, signing)

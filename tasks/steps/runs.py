@@ -1,0 +1,91 @@
+"""Where runs lie: in a folder of this machine, or in a bucket and worked on in a folder here."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tasks.core.run_folder import RunFolder, is_key, read_lock
+from tasks.core.settings import Settings
+from tasks.core.threads import map_bounded
+from tasks.sources.registry import is_bucket_url
+from tasks.steps.mirror import Mirror
+from tasks.transfer.places import LocalPlace, Place, open_place
+
+STATES = ".state"
+PARALLEL_FETCHES = 8
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The place of all runs.
+
+    Attributes:
+        folder: on this machine; each run has a folder in it.
+        place: the same, or the bucket that it mirrors.
+        mirror: brings runs into the bucket and from it; ``None`` where there is no bucket.
+    """
+
+    folder: Path
+    place: Place
+    mirror: Mirror | None
+
+    @property
+    def states(self) -> Place:
+        """Where incremental runs keep what they have processed."""
+        return self.place.sub(STATES)
+
+
+def runs_folder(url: str, settings: Settings) -> Path:
+    """The folder of this machine that holds the runs of ``url``."""
+    if not is_bucket_url(url):
+        return Path(url)
+    return settings.home / "runs" / hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:16]
+
+
+def open_runs(url: str, settings: Settings) -> Runs:
+    """The runs below ``url``.
+
+    Raises:
+        BadInput: it is no place that can be written to.
+    """
+    folder = runs_folder(url, settings)
+    if not is_bucket_url(url):
+        return Runs(folder, LocalPlace(folder), None)
+    place = open_place(url)
+    return Runs(folder, place, Mirror(place))
+
+
+@contextmanager
+def visible_runs(url: str, settings: Settings) -> Iterator[Path]:
+    """A folder with the runs below ``url`` as far as listing and showing them needs it.
+
+    Raises:
+        BadInput: the bucket cannot be read.
+    """
+    if not is_bucket_url(url):
+        yield Path(url)
+        return
+    place = open_runs(url, settings).place
+    with TemporaryDirectory(prefix="darkroom-runs-") as name:
+        keys = (key for key in place.folders() if is_key(key))
+        for _ in map_bounded(lambda key: _fetch_outline(place.sub(key), Path(name) / key), keys, PARALLEL_FETCHES):
+            pass
+        yield Path(name)
+
+
+def _fetch_outline(place: Place, folder: Path) -> None:
+    """The lock and the summary of one run, in a folder that bears the time at which the run was begun."""
+    folder.mkdir()
+    run = RunFolder(folder)
+    for file in (run.lock_file, run.summary):
+        place.get(file.name, file)
+    if run.lock_file.exists():
+        begun = datetime.fromisoformat(read_lock(run)["started"]).timestamp()
+        os.utime(folder, (begun, begun))
