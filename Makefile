@@ -47,7 +47,7 @@ contract: setup .venv-contract/ready ## Install the official client and run it a
 	@$(BIN)/pytest -m official_client tests/contract
 
 .PHONY: bench
-bench: setup ## Measure throughput and memory side by side with the engine's own command
+bench: setup .venv-contract/ready .venv-emulators/ready ## Measure side by side with the engine and the official client
 	@$(BIN)/python -m tests.benchmarks $(BENCH)
 
 .PHONY: lock
@@ -55,7 +55,8 @@ lock: $(UV) ## Resolve the locks anew
 	@$(UV) pip compile $(LOCK_OPTIONS) --extra dev pyproject.toml -o requirements.lock
 	@printf '%s\n' inference-cpu==0.59.1 supervision==0.27.0.post2 opencv-contrib-python-headless==4.10.0.84 \
 		| $(UV) pip compile $(LOCK_OPTIONS) --override <(printf '%s\n' $(WITHOUT_SCREEN)) - -o engine.lock
-	@printf 'inference-cli==1.8.3\n' | $(UV) pip compile $(LOCK_OPTIONS) --exclude-newer 2026-11-15 - -o contract.lock
+	@printf 'inference-cli[cloud-storage]==1.8.3\n' \
+		| $(UV) pip compile $(subst $(LOCK_DATE),2026-11-15,$(LOCK_OPTIONS)) - -o contract.lock
 	@printf 'uv\n' | $(UV) pip compile $(LOCK_OPTIONS) - -o tools.lock
 	@printf '%s\n' 'moto[s3]' flask flask-cors gcp-storage-emulator asyncssh \
 		| $(UV) pip compile $(LOCK_OPTIONS) - -o emulators.lock

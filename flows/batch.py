@@ -11,6 +11,7 @@ from prefect import flow
 from prefect.logging import get_run_logger
 from pydantic import Field
 
+from tasks.core.errors import RunFailed
 from tasks.core.identity import ResultOptions
 from tasks.core.journal import Journal
 from tasks.core.progress import Silent
@@ -95,7 +96,17 @@ def process_images(
         if isinstance(staged, NothingNew):
             return staged
         with held_run(target, staged) as run:
-            return conclude(run, run.folder.finished() or process(run, staged, begun))
+            return conclude(run, run.folder.finished() or process_kept(run, staged, begun))
+
+
+def process_kept(run: Run, staged: Staged, begun: float) -> RunSummary:
+    """:func:`process`, with what there is of the run in its bucket before, after each step, and when it fails."""
+    bring_home(run)
+    try:
+        return process(run, staged, begun)
+    except RunFailed:
+        bring_home(run)
+        raise
 
 
 def process(run: Run, staged: Staged, begun: float) -> RunSummary:

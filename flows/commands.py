@@ -18,9 +18,9 @@ from tasks.core.request import AskedTransfer, RunRequest, check_label, parse_par
 from tasks.core.run_folder import RunFolder, find_run, list_runs, read_lock
 from tasks.core.settings import Settings, load_settings
 from tasks.roboflow_api.platform import EMBEDDED
-from tasks.sources.registry import is_bucket_url, open_source
+from tasks.sources.registry import is_bucket_url
 from tasks.steps.runs import runs_folder, visible_runs
-from tasks.steps.stage import find_finished, left_out, open_target
+from tasks.steps.stage import answering_source, find_finished, left_out, open_target
 
 
 def carry_out(arguments: Sequence[str]) -> int:
@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
         runs=options.runs or settings.runs,
         rerun=options.rerun,
     )
-    open_source(request.source, left_out(request, settings))  # bad input is told before anything is started
+    answering_source(request.source, left_out(request, settings))  # what cannot be is told before anything is started
     with ExitStack() as held:
         started = held.enter_context(starting())
         finished_before = _finished_before(request, settings)
@@ -127,7 +127,7 @@ def stage(options: argparse.Namespace) -> int:
     """``darkroom stage``: what a source holds."""
     settings = load_settings()
     runs = options.runs or settings.runs
-    open_source(options.source, (runs_folder(runs, settings), settings.home))
+    answering_source(options.source, (runs_folder(runs, settings), settings.home))
     with starting() as started, managed_prefect_api(settings.home):
         from flows.staging import stage_source
 

@@ -1,11 +1,17 @@
 """The house that the pipeline's chaos tests share: its servers are started once."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from tests.chaos.house import IMAGES, House, open_house
 from tests.chaos.plan import NO_FAULTS
+from tests.chaos.proxy import FaultProxy
+from tests.chaos.storage import ENDPOINT, Storage
+from tests.emulators.fixtures import pool, s3
+
+__all__ = ["pool", "s3"]
 
 
 @pytest.fixture(scope="session")
@@ -17,7 +23,31 @@ def whole_house(tmp_path_factory) -> Iterator[House]:
 @pytest.fixture
 def house(whole_house: House) -> Iterator[House]:
     """The house with a proxy that remembers nothing and breaks nothing yet."""
-    whole_house.proxy.forget()
-    yield whole_house
-    whole_house.proxy.plan = NO_FAULTS
-    whole_house.proxy.arm(None)
+    with fresh(whole_house.proxy):
+        yield whole_house
+
+
+@pytest.fixture(scope="session")
+def whole_storage(pool) -> Iterator[Storage]:
+    place = pool.place("s3")
+    with FaultProxy(place.environment[ENDPOINT]) as proxy:
+        yield Storage(place, proxy)
+        assert proxy.problems == []
+
+
+@pytest.fixture
+def storage(whole_storage: Storage, s3) -> Iterator[Storage]:
+    """An empty bucket behind such a proxy."""
+    with fresh(whole_storage.proxy):
+        yield whole_storage
+
+
+@contextmanager
+def fresh(proxy: FaultProxy) -> Iterator[None]:
+    """The proxy without a record or a fault, before and after."""
+    proxy.forget()
+    try:
+        yield
+    finally:
+        proxy.plan = NO_FAULTS
+        proxy.arm(None)

@@ -1,7 +1,8 @@
-"""What must stay out of sight: the API key, and the signatures of signed URLs."""
+"""What must stay out of sight: the API key, the keys of cloud accounts, and the signatures of signed URLs."""
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 import tarfile
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pyarrow.parquet as pq
@@ -17,15 +19,29 @@ import pytest
 from tests.chaos.calls import creates_job, downloads, sends_shard
 from tests.chaos.house import API_KEY, EMBEDDED, House, make_photos
 from tests.chaos.plan import NO_FAULTS, Fault, FaultPlan, Matching, Moment
-from tests.commands import Outcome
+from tests.chaos.secrets import account_key, signatures
+from tests.chaos.storage import Storage
+from tests.commands import Outcome, darkroom
+from tests.emulators.places import Place
+from tests.emulators.pool import CLOUDS, Pool, cannot_run, foreign_variables
 
 pytestmark = [pytest.mark.engine, pytest.mark.prefect_server]
 
 MANAGED = {"PREFECT_API_URL": ""}
 """Without a configured API a command uses the managed server of the house, and waits until it has all logs."""
-TALKATIVE = {"PREFECT_LOGGING_LEVEL": "DEBUG", "PREFECT_LOGGING_ROOT_LEVEL": "DEBUG"}
+TALKATIVE = {
+    "PREFECT_LOGGING_LEVEL": "DEBUG",
+    "PREFECT_LOGGING_ROOT_LEVEL": "DEBUG",
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "boto3,botocore,s3transfer,urllib3,google,azure",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+}
+"""Everything that is ever logged goes to the console, and what the clouds' libraries log to Prefect's API as well."""
 WRONG_KEY = "not-the-key-of-this-platform"
+WRONG_ACCOUNT_KEY = "bm90IHRoZSBrZXkgb2YgdGhpcyBhY2NvdW50"
+UNSAFE_SIGNATURE = "0123456789abcdef" * 4
 ARTIFACTS_A_PAGE = 200
+PHOTOS = 3
+REFERENCES = "references.jsonl"
 
 
 @dataclass(frozen=True)
@@ -38,10 +54,31 @@ class Traced:
 
 
 @pytest.fixture(scope="module")
-def traced(whole_house: House) -> Traced:
+def traced(whole_house: House, whole_storage: Storage, pool: Pool) -> Traced:
     house = whole_house
     house.proxy.forget()
-    outcomes = {
+    with pytest.MonkeyPatch.context() as environment:
+        for name in foreign_variables():
+            environment.delenv(name)
+        clouds = [pool.place(kind) for kind in CLOUDS if not cannot_run(kind)]
+        outcomes = runs_from_here(house) | runs_from_clouds(house, whole_storage, clouds)
+    for place in clouds:
+        keep_contents(place, house.folder / "clouds" / place.kind)
+    kept = {name: (house.home / "server" / name).read_bytes().strip() for name in ("api-key", "url-secret")}
+    secrets = {"key": API_KEY.encode(), "wrong key": WRONG_KEY.encode(), **kept}
+    secrets |= {f"account of {place.kind}": account_key(place).encode() for place in clouds}
+    secrets |= {"wrong account": WRONG_ACCOUNT_KEY.encode(), "unsafe": UNSAFE_SIGNATURE.encode()}
+    signed = house.proxy.signatures
+    assert len(signed) > 10
+    references = (house.folder / REFERENCES).read_bytes()
+    of_references = signatures([*map(bytes, house.proxy.bodies), references])
+    assert len(of_references) > PHOTOS * (len(clouds) + 1)
+    named = {f"signature {number}": text.encode() for number, text in enumerate(signed | of_references)}
+    return Traced(house, outcomes, secrets | named)
+
+
+def runs_from_here(house: House) -> dict[str, Outcome]:
+    return {
         "good": house.run("secrets", **MANAGED, **TALKATIVE),
         "shard refused": refused(house, sends_shard),
         "job refused": refused(house, creates_job),
@@ -49,11 +86,56 @@ def traced(whole_house: House) -> Traced:
         "key refused": house.run("secrets", **MANAGED, ROBOFLOW_API_KEY=WRONG_KEY),
         "embedded": house.run("secrets", source=make_photos(house.folder / "few", 5), options=EMBEDDED, **MANAGED),
     }
-    kept = {name: (house.home / "server" / name).read_bytes().strip() for name in ("api-key", "url-secret")}
-    secrets = {"key": API_KEY.encode(), "wrong key": WRONG_KEY.encode(), **kept}
-    signatures = {f"signature {n}": signature.encode() for n, signature in enumerate(house.proxy.signatures)}
-    assert len(signatures) > 10
-    return Traced(house, outcomes, secrets | signatures)
+
+
+def runs_from_clouds(house: House, storage: Storage, clouds: list[Place]) -> dict[str, Outcome]:
+    """From each of them and back, then from a list of references; last what is refused."""
+    outcomes = {}
+    for place in clouds:
+        for photo in sorted(house.photos.iterdir())[:PHOTOS]:
+            place.put(f"in/{photo.name}", photo.read_bytes())
+        places = ("--runs", f"{place.url}/runs", "--destination", f"{place.url}/results")
+        outcomes[place.kind] = run_from(house, place, "--transfer", "reference", *places)
+    s3, *_ = clouds
+    outcomes |= runs_from_references(house, s3)
+    if "azure" in outcomes:
+        wrong = {"AZURE_STORAGE_ACCOUNT_KEY": WRONG_ACCOUNT_KEY}
+        outcomes["azure refused"] = run_from(house, clouds[-1], **wrong)
+    storage.proxy.plan = FaultPlan(share=1.0, kinds=(Fault.REFUSED,), max_in_a_row=1000)
+    try:
+        outcomes["s3 refused"] = run_from(house, s3, **storage.environment)
+    finally:
+        storage.proxy.plan = NO_FAULTS
+    return outcomes
+
+
+def run_from(house: House, place: Place, *options: str, **variables: str) -> Outcome:
+    environment = place.environment | variables
+    return house.run("secrets", source=f"{place.url}/in", options=options, **MANAGED, **TALKATIVE, **environment)
+
+
+def runs_from_references(house: House, place: Any) -> dict[str, Outcome]:
+    """The list is made by a command; then a file goes missing, and another list leads where the server does not go."""
+    words = ("stage", f"{place.url}/in", "--references", REFERENCES, "--runs", str(house.runs))
+    variables = {**house.environment, **MANAGED, **TALKATIVE}
+    staged = darkroom(*words, cwd=house.folder, **variables, **place.environment)
+    place.delete("in/photo-0000.png")
+    unsafe = house.folder / f"unsafe-{REFERENCES}"
+    url = f"http://127.1.2.3/photo.png?X-Amz-Signature={UNSAFE_SIGNATURE}"
+    unsafe.write_text(json.dumps({"name": "photo.png", "url": url}) + "\n")
+    return {
+        "staged": staged,
+        "references": house.run("secrets", source=house.folder / REFERENCES, **MANAGED, **TALKATIVE),
+        "unsafe": house.run("secrets", source=unsafe, **MANAGED, **TALKATIVE),
+    }
+
+
+def keep_contents(place: Place, folder: Path) -> None:
+    """Copies all that runs have left in a cloud to where files are searched."""
+    for key in place.stored():
+        path = folder / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(place.get(key))
 
 
 def refused(house: House, matching: Matching) -> Outcome:

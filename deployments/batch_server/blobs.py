@@ -44,21 +44,23 @@ class NewBlob:
         self._path = path
         self._relative = relative
         self._file = file
-        self.size = 0
+        self._size = 0
+        self.is_finished = False
 
     def append(self, source: IO[bytes]) -> tuple[int, int]:
         """Put a whole file at the end; gives where it begins and its size."""
-        offset = self.size
+        offset = self._size
         source.seek(0)
         shutil.copyfileobj(source, self._file, BUFFER)
-        self.size = self._file.tell()
-        return offset, self.size - offset
+        self._size = self._file.tell()
+        return offset, self._size - offset
 
     def finish(self) -> str:
         """Flush it, with its name, to disk; gives its path relative to the data folder."""
         self._file.flush()
         os.fsync(self._file.fileno())
         flush_folder(self._path.parent)
+        self.is_finished = True
         return self._relative
 
 
@@ -135,7 +137,7 @@ class BlobFolder:
 
     @contextmanager
     def begin(self, suffix: str) -> Iterator["NewBlob"]:
-        """A blob to fill file by file; it is gone again when the block fails or nothing was put into it.
+        """A blob to fill file by file; it is gone again when the block fails or does not finish it.
 
         When the block is cancelled a row may name the blob or not, which only the sweep of the next start can tell.
         """
@@ -147,7 +149,7 @@ class BlobFolder:
             except Exception:
                 path.unlink(missing_ok=True)
                 raise
-            if not blob.size:
+            if not blob.is_finished:
                 path.unlink(missing_ok=True)
 
     def delete(self, path: str) -> None:

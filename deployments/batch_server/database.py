@@ -21,6 +21,15 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
+PRAGMAS = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "busy_timeout=30000",
+    "foreign_keys=ON",
+    # Where notifications go may hold a token: what is deleted is overwritten.
+    "secure_delete=ON",
+)
+
 
 class Base(DeclarativeBase):
     """Base of all tables."""
@@ -243,7 +252,7 @@ def _prepare_sqlite(engine: Engine) -> None:
     def set_up(connection: Any, _record: Any) -> None:
         # The driver's own transaction handling begins too late to give a consistent view.
         connection.isolation_level = None
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "foreign_keys=ON"):
+        for pragma in PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")

@@ -7,7 +7,7 @@ import re
 
 _SECRET_PARAMETER = re.compile(r"(?i)\b(api_key|key|token|sig|signature|x-[a-z]+-signature)=[^&\s\"'<>]+")
 _URL_QUERY = re.compile(r"(https?://[^\s?\"'<>]+)\?[^\s\"'<>]+")
-_URL_PASSWORD = re.compile(r"(https?://)[^/\s@]+@")
+_URL_PASSWORD = re.compile(r"([a-z][a-z0-9+.-]*://)[^/\s@]*:[^/\s@]*@|(https?://)[^/\s@]+@", re.IGNORECASE)
 
 
 def redact(text: str) -> str:
@@ -16,7 +16,7 @@ def redact(text: str) -> str:
     Signed URLs are secrets as a whole, so a URL keeps its path and loses its query.
     """
     text = _URL_QUERY.sub(r"\1?…", text)
-    text = _URL_PASSWORD.sub(r"\1…@", text)
+    text = _URL_PASSWORD.sub(r"\1\2…@", text)
     return _SECRET_PARAMETER.sub(r"\1=…", text)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from functools import partial
 from threading import Thread
 from typing import TypeVar
 
@@ -32,7 +33,7 @@ def map_bounded(work: Callable[[T], R], items: Iterable[T], workers: int, grace:
             if len(running) >= workers:
                 finished, running = wait(running, return_when=FIRST_COMPLETED)
                 yield from (future.result() for future in finished)
-            running.add(_begin(work, item))
+            running.add(in_background(partial(work, item)))
         while running:
             finished, running = wait(running, return_when=FIRST_COMPLETED)
             yield from (future.result() for future in finished)
@@ -43,13 +44,13 @@ def map_bounded(work: Callable[[T], R], items: Iterable[T], workers: int, grace:
         wait(running, timeout=patience)
 
 
-def _begin(work: Callable[[T], R], item: T) -> Future[R]:
-    """Starts a thread that the process does not wait for at its end, as it would for a pool's."""
+def in_background(work: Callable[[], R]) -> Future[R]:
+    """Starts ``work`` in a thread that the process does not wait for at its end, as it would for a pool's."""
     future: Future[R] = Future()
 
     def run() -> None:
         try:
-            future.set_result(work(item))
+            future.set_result(work())
         except BaseException as error:  # noqa: BLE001 - whatever it is, the caller gets it
             future.set_exception(error)
 

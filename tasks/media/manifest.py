@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from operator import attrgetter
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -38,6 +39,9 @@ SCHEMA = pa.schema(
     ],
     metadata={"darkroom.schema": "manifest/2"},
 )
+
+
+_VALUES = attrgetter(*SCHEMA.names)
 
 
 @dataclass(slots=True)
@@ -171,7 +175,8 @@ def write_rows(path: Path, rows: Iterable[ManifestRow]) -> None:
     stream = iter(rows)
     with appearing(path) as partial, pq.ParquetWriter(partial, SCHEMA, compression="zstd") as writer:
         while group := list(islice(stream, ROWS_PER_GROUP)):
-            columns = [pa.array([getattr(row, field.name) for row in group], field.type) for field in SCHEMA]
+            values = zip(*map(_VALUES, group), strict=True)
+            columns = [pa.array(column, field.type) for column, field in zip(values, SCHEMA, strict=True)]
             writer.write_table(pa.Table.from_arrays(columns, schema=SCHEMA))
 
 
@@ -182,15 +187,16 @@ def read_manifest(path: Path, state: str | None = None) -> Iterator[ManifestRow]
         LocalFault: the file is damaged.
     """
     for batch in _batches(path):
-        for row in batch.to_pylist():
-            if state is None or row["state"] == state:
-                yield ManifestRow(**row)
+        for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            row = ManifestRow(*values)
+            if state is None or row.state == state:
+                yield row
 
 
 def _batches(path: Path) -> Iterator[pa.RecordBatch]:
     try:
         with pq.ParquetFile(path) as file:
-            yield from file.iter_batches(batch_size=1000)
+            yield from file.iter_batches(batch_size=1000, use_threads=False)  # threads would decode far ahead
     except pa.ArrowException:
         raise damaged(path) from None
 
@@ -220,6 +226,8 @@ def _look(source: Source, item: MediaObject) -> ManifestRow:
         return _rejected(_row(item, shown), "the file name is not valid UTF-8: rename it")
     row = _row(item, item.key)
     try:
+        if not source.is_local and not {".", ".."}.isdisjoint(item.key.split("/")):
+            raise NotAnImage("no URL can hold a name with a part that is . or ..: rename it")
         if item.size is not None:
             check_size(item.size)
         if source.is_local:
@@ -236,7 +244,10 @@ def _row(item: MediaObject, key: str) -> ManifestRow:
 
 
 def _extension(key: str) -> str:
-    return PurePosixPath(key).suffix.lower()
+    """The extension in lower case; a path object would cost more than all else that is done for a row."""
+    name = key[key.rfind("/") + 1 :]
+    dot = name.rfind(".")
+    return name[dot:].lower() if dot > 0 else ""
 
 
 def _rejected(row: ManifestRow, reason: str) -> ManifestRow:

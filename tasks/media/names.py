@@ -12,13 +12,18 @@ import re
 
 MAX_NAME_BYTES = 200
 _UNSAFE = re.compile(rb"[^A-Za-z0-9._-]")
+_USUAL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/-]*")
+"""Keys of which only the slashes change: nearly all, and a million of them are named in seconds."""
 _ESCAPE = re.compile(r"~(~|[0-9a-f]{2})")
 _DIGEST_DIGITS = 32
 
 
 def encode_name(key: str) -> str:
     """The flat name of ``key``: ASCII ``[A-Za-z0-9._~-]``, at most 200 bytes, unique among different keys."""
-    name = _UNSAFE.sub(_escape, _bytes(key)).decode("ascii")
+    if _USUAL.fullmatch(key):
+        name = key.replace("/", "~~")
+    else:
+        name = _UNSAFE.sub(_escape, _bytes(key)).decode("ascii")
     if name[0] in ".-":
         name = f"~{ord(name[0]):02x}{name[1:]}"
     return name if len(name) <= MAX_NAME_BYTES else _shorten(name, key)

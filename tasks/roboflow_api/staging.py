@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from urllib.parse import quote
 
 from tasks.roboflow_api.models import (
@@ -13,10 +13,8 @@ from tasks.roboflow_api.models import (
     CountAnswer,
     FileMetadata,
     FilesPage,
-    ImageReferencesIngest,
     IngestAnswer,
     PartsAnswer,
-    Reference,
     RoboqlIngest,
     ShardDetails,
     ShardsPage,
@@ -59,21 +57,22 @@ class StagingApi:
         ).signed_url_details
 
     def ingest_references(
-        self, batch_id: str, references: list[Reference], ingest_id: str, display_name: str
+        self, batch_id: str, references: Iterable[tuple[str, str]], ingest_id: str, display_name: str
     ) -> IngestAnswer:
         """Has the platform fetch images itself; the same ``ingest_id`` again changes nothing.
 
         Args:
             batch_id: the batch they go into.
-            references: at most :data:`MAX_REFERENCES`; their URLs are secrets.
+            references: names and URLs, which are secrets; at most :data:`MAX_REFERENCES`.
             ingest_id: the client's name for this request.
             display_name: the batch's name for people.
         """
-        body = ImageReferencesIngest.model_construct(image_references=references, ingest_id=ingest_id)
+        # As :class:`ImageReferencesIngest` would write it, at a fifth of the cost for each of a million.
+        body = {"imageReferences": [{"name": name, "url": url} for name, url in references], "ingestId": ingest_id}
         return self.transport.post(
             f"{self._root}/{batch_id}/bulk-upload/image-references",
             IngestAnswer,
-            json=body.wire(),
+            json=body,
             displayName=display_name,
         )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -73,7 +72,7 @@ class BucketSource:
         root = len(self._selection.root)
         for item in self._bucket.list(self._selection.prefix):
             if self._selection.matches(item.key) and not item.key.endswith("/"):
-                yield replace(item, key=item.key[root:])
+                yield _renamed(item, item.key[root:])
 
     def open(self, item: MediaObject, offset: int = 0) -> BinaryIO:
         """The object's bytes from ``offset`` on."""
@@ -92,4 +91,9 @@ class BucketSource:
         return self._bucket.presign((self._whole(item) for item in items), seconds)
 
     def _whole(self, item: MediaObject) -> MediaObject:
-        return replace(item, key=self._selection.root + item.key)
+        return _renamed(item, self._selection.root + item.key)
+
+
+def _renamed(item: MediaObject, key: str) -> MediaObject:
+    """The object under another key; ``dataclasses.replace`` takes three times as long, for each of a million."""
+    return MediaObject(key, item.size, item.etag, item.modified, item.checksum)

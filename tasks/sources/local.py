@@ -72,7 +72,8 @@ class LocalSource:
             if entry is None:
                 walk.pop()
             elif isinstance(entry, _Folder):
-                walk.append(self._entries(entry))
+                if self._selection is None or self._selection.leads_into(entry.prefix):
+                    walk.append(self._entries(entry))
             elif self._selection is None or self._selection.matches(entry.key):
                 yield entry
 

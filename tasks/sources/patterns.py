@@ -4,7 +4,8 @@
 ``[!a-z]`` are one character, ``{a,b}`` is either. ``[*]`` is a star itself.
 
 A pattern whose last part is plain (``2024-*/img``), or that ends in ``/``, names folders: all below them is selected;
-any other names objects. Without a pattern all below the path is selected, or the one object of that name.
+any other names objects. Without a pattern all below the path is selected, or the one object of that name. A path that
+ends in something like ``.jpg`` may be either, and is taken for both.
 """
 
 from __future__ import annotations
@@ -13,13 +14,34 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import PurePosixPath
 
 from tasks.core.errors import BadInput
-from tasks.sources.base import IMAGE_EXTENSIONS
 
 MOST_ALTERNATIVES = 1000
 _MAGIC = re.compile(r"[*?\[{]")
+_EXTENSION = re.compile(r"[^/]\.[A-Za-z][A-Za-z0-9]{0,4}$")
+
+
+@dataclass(frozen=True)
+class _Levels:
+    """A pattern without braces, folder by folder.
+
+    Attributes:
+        parts: one expression a part, ``None`` for ``**``.
+        below: whether all below what it matches is selected.
+    """
+
+    parts: tuple[re.Pattern[str] | None, ...]
+    below: bool
+
+    def lead_on(self, names: list[str]) -> bool:
+        """Whether something selected can lie in the folder of these names."""
+        for name, part in zip(names, self.parts, strict=False):
+            if part is None:
+                return True
+            if not part.fullmatch(name):
+                return False
+        return self.below or len(names) < len(self.parts)
 
 
 @dataclass(frozen=True)
@@ -38,10 +60,16 @@ class Selection:
     prefix: str
     by_extension: bool
     _regex: re.Pattern[str] = field(repr=False)
+    _levels: tuple[_Levels, ...] = field(repr=False)
 
     def matches(self, key: str) -> bool:
         """Whether the whole ``key`` is selected."""
         return self._regex.fullmatch(key) is not None
+
+    def leads_into(self, folder: str) -> bool:
+        """Whether anything selected can lie in ``folder``, which ends in ``/``: others need not be listed."""
+        names = folder[:-1].split("/")
+        return any(levels.lead_on(names) for levels in self._levels)
 
 
 def is_pattern(path: str) -> bool:
@@ -49,10 +77,17 @@ def is_pattern(path: str) -> bool:
     return _MAGIC.search(path) is not None
 
 
-def escape(path: str) -> str:
-    """The pattern that selects just ``path``, whatever characters it holds."""
-    escaped = _MAGIC.sub(lambda found: f"[{found[0]}]", path)
-    return escaped if escaped != path else f"{path[:-1]}[{path[-1]}]"
+def exactly(key: str) -> Selection:
+    """The selection of just the object ``key``, whatever characters and extension it has."""
+    parts = tuple(re.compile(re.escape(part), re.DOTALL) for part in key.split("/"))
+    return Selection(
+        text=key,
+        root=key[: key.rfind("/") + 1],
+        prefix=key,
+        by_extension=False,
+        _regex=re.compile(re.escape(key), re.DOTALL),
+        _levels=(_Levels(parts, below=False),),
+    )
 
 
 def parse_selection(path: str) -> Selection:
@@ -61,33 +96,42 @@ def parse_selection(path: str) -> Selection:
     Raises:
         BadInput: a bracket or brace is not closed, or the braces stand for too many patterns.
     """
-    first = _MAGIC.search(path)
-    if first is None:
-        return _plain(path)
-    fixed = path[: first.start()]
+    text, first = path, _MAGIC.search(path)
+    if first is None and path and not path.endswith("/") and not _has_extension(path):
+        path += "/"
+    fixed = path if first is None else path[: first.start()]
     alternatives = _expand(path)
     return Selection(
-        text=path,
+        text=text,
         root=fixed[: fixed.rfind("/") + 1],
         prefix=fixed,
-        by_extension=not all(_names_extension(alternative) for alternative in alternatives),
+        by_extension=first is None or not all(map(_names_objects, alternatives)),
         _regex=re.compile("|".join(map(_translate, alternatives)), re.DOTALL),
+        _levels=tuple(map(_split, alternatives)),
     )
 
 
-def _plain(path: str) -> Selection:
-    """Everything below a folder, or the one object; a name with a media extension is taken for an object's."""
-    one_object = PurePosixPath(path).suffix.lower() in IMAGE_EXTENSIONS and not path.endswith("/")
-    if one_object:
-        root, regex = path[: path.rfind("/") + 1], _translate(path)
-        return Selection(path, root, path, by_extension=True, _regex=re.compile(regex, re.DOTALL))
-    root = path if not path or path.endswith("/") else path + "/"
-    return Selection(path, root, root, by_extension=True, _regex=re.compile(f"{re.escape(root)}.*", re.DOTALL))
+def _has_extension(path: str) -> bool:
+    return _EXTENSION.search(path) is not None
 
 
-def _names_extension(pattern: str) -> bool:
+def _names_objects(pattern: str) -> bool:
+    """Whether a pattern without braces tells its objects' extension, and so takes the place of the usual ones."""
     last = pattern.rpartition("/")[2]
-    return is_pattern(last) and "." in last
+    return (is_pattern(last) and "." in last) or _has_extension(last)
+
+
+def _split(pattern: str) -> _Levels:
+    slashes = [place for place, character in _plain_characters(pattern) if character == "/"]
+    parts = [pattern[left + 1 : right] for left, right in pairwise([-1, *slashes, len(pattern)])]
+    below = not is_pattern(parts[-1])
+    if not parts[-1]:
+        parts.pop()
+    return _Levels(tuple(None if part == "**" else _part(part) for part in parts), below)
+
+
+def _part(pattern: str) -> re.Pattern[str]:
+    return re.compile(_pieces(pattern), re.DOTALL)
 
 
 def _expand(pattern: str) -> list[str]:
@@ -141,16 +185,18 @@ def _plain_characters(pattern: str) -> Iterator[tuple[int, str]]:
 
 def _translate(pattern: str) -> str:
     """The regular expression of a pattern without braces."""
+    if not pattern or pattern.endswith("/"):
+        return _pieces(pattern) + ".*"
+    return _pieces(pattern) + ("" if is_pattern(pattern.rpartition("/")[2]) else "(?:/.*)?")
+
+
+def _pieces(pattern: str) -> str:
     pieces: list[str] = []
     place = 0
     while place < len(pattern):
         piece, used = _translate_next(pattern, place)
         pieces.append(piece)
         place += used
-    if pattern.endswith("/"):
-        pieces.append(".*")
-    elif not is_pattern(pattern.rpartition("/")[2]):
-        pieces.append("(?:/.*)?")
     return "".join(pieces)
 
 

@@ -15,10 +15,11 @@ from tasks.core.redaction import redact
 from tasks.sources.base import Source
 from tasks.sources.bucket import Bucket, BucketSource
 from tasks.sources.local import LocalSource
-from tasks.sources.patterns import escape, is_pattern, parse_selection
+from tasks.sources.patterns import exactly, is_pattern, parse_selection
 from tasks.sources.roboql import SCHEME, RoboqlSource
 
 _SCHEME = re.compile(r"^([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
+_BUCKET_NAME = re.compile(r"[\w.$@-]+")
 _CANONICAL = {"gcs": "gs", "azure": "az", "abfs": "az", "abfss": "az"}
 REFERENCES_SUFFIX = ".jsonl"
 
@@ -68,6 +69,8 @@ def open_bucket(url: str) -> tuple[Bucket, str]:
         raise BadInput(f"{redact(url)} is no place in a bucket: use one of {known}")
     if not name:
         raise BadInput(f"{url} names no bucket: write {scheme}://BUCKET/PATH")
+    if not _BUCKET_NAME.fullmatch(name):
+        raise BadInput(f"no bucket has the name that stands in this {scheme}:// URL: credentials belong into variables")
     return _BUCKETS[scheme](name), path
 
 
@@ -89,7 +92,7 @@ def _open_path(text: str, left_out: tuple[Path, ...]) -> Source:
     if path.is_file():
         if path.suffix.lower() == REFERENCES_SUFFIX:
             return _open_references(str(path), left_out)
-        return LocalSource(path.parent, left_out, parse_selection(escape(path.name)), named=text)
+        return LocalSource(path.parent, left_out, exactly(path.name), named=text)
     if not is_pattern(text) or path.exists():
         return LocalSource(path, left_out, named=text)
     selection = parse_selection(str(path) + ("/" if text.endswith("/") else ""))

@@ -6,11 +6,9 @@ import io
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future
 from datetime import UTC
 from functools import partial
 from pathlib import Path
-from threading import Thread
 from typing import Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
@@ -20,6 +18,7 @@ from botocore.exceptions import ClientError, NoCredentialsError
 from botocore.parsers import ResponseParserError
 
 from tasks.core.redaction import redact
+from tasks.core.threads import in_background
 from tasks.sources.base import MediaObject
 from tasks.sources.s3_errors import Place, refuse_redirects, s3_errors
 from tasks.sources.s3_listing import PAGE, Page, read_pages_early
@@ -146,7 +145,7 @@ class S3Bucket:
         """The pages of a listing; each is asked for while the one before is being used."""
         page = self._page(**request)
         while page.following:
-            coming = _in_background(partial(self._page, **request, ContinuationToken=page.following))
+            coming = in_background(partial(self._page, **request, ContinuationToken=page.following))
             yield page
             page = coming.result()
         yield page
@@ -192,17 +191,3 @@ def _config(environment: Mapping[str, str]) -> Config:
         retries={"mode": "standard"},
         request_checksum_calculation=checksums,
     )
-
-
-def _in_background(work: Callable[[], Page]) -> Future[Page]:
-    """Starts ``work`` in a thread that the process does not wait for at its end."""
-    future: Future[Page] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(work())
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the caller gets it
-            future.set_exception(error)
-
-    Thread(target=run, daemon=True).start()
-    return future

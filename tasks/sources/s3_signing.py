@@ -49,7 +49,7 @@ class UrlSigner:
 
     def url(self, key: str) -> str:
         """The URL of ``key``; a secret."""
-        path = quote(key, safe="/~")
+        path = quote(key, safe="/")
         request = sha256(f"{self._request_head}{path}{self._request_tail}".encode()).hexdigest()
         inner = self._inner.copy()
         inner.update(request.encode())

@@ -5,10 +5,9 @@ from __future__ import annotations
 import errno
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import takewhile
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -19,7 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tasks.core.errors import BadInput
 from tasks.sources.base import MediaObject, SourceChanged
-from tasks.sources.patterns import Selection, is_pattern, parse_selection
+from tasks.sources.patterns import Selection, parse_selection
 
 if TYPE_CHECKING:
     from tasks.sources.sftp_protocol import Entry, Facts
@@ -30,7 +29,6 @@ _SCHEME = "sftp://"
 _AUTHORITY = re.compile(
     r"(?:(?P<user>.*)@)?(?:\[(?P<v6>[0-9a-fA-F:.%]+)\]|(?P<host>[^:@\[\]]+))(?::(?P<port>\d{1,5}))?"
 )
-_PART = re.compile(r"(?:\[[^]]*]|\{[^}]*}|[^/])+")
 
 
 class SftpSettings(BaseSettings):
@@ -116,7 +114,6 @@ class SftpSource:
         self._server = server
         self._sessions = sessions
         self._selection = selection
-        self._levels = _Levels(selection)
 
     def list(self) -> Iterator[MediaObject]:
         """Every regular file selected, in the order of the names within each folder.
@@ -186,7 +183,7 @@ class SftpSource:
     def _look(self, folder: _Folder, path: str, entry: Entry) -> MediaObject | _Folder | None:
         """What an entry is to the source."""
         name, facts = entry
-        selected, leads_on = self._selection.matches(path + name), self._levels.lead_on(folder.key.count("/"), name)
+        selected, leads_on = self._selection.matches(path + name), self._selection.leads_into(f"{path}{name}/")
         real = f"{folder.real[-1].rstrip('/')}/{name}"
         if facts.is_link() and (selected or leads_on):
             try:
@@ -207,30 +204,6 @@ class SftpSource:
         if error.errno == errno.EACCES:
             return BadInput(f"{place} may not be read by this user: name another in the URL, or have it allowed")
         return BadInput(f"{place} cannot be listed: {error.strerror}")
-
-
-class _Levels:
-    """Which folders can lead to something that is selected, so that others need not be listed."""
-
-    def __init__(self, selection: Selection) -> None:
-        parts = _PART.findall(selection.text[len(selection.root) :])
-        fixed = list(takewhile(_is_one_level, parts))
-        names_objects = is_pattern(selection.text.rpartition("/")[2])
-        self._ends = names_objects and len(fixed) == len(parts)
-        self._levels = [_matcher(part) for part in (fixed[:-1] if self._ends else fixed)]
-
-    def lead_on(self, depth: int, name: str) -> bool:
-        """Whether a folder of that name, so many folders below the root, can hold anything selected."""
-        return self._levels[depth](name) if depth < len(self._levels) else not self._ends
-
-
-def _is_one_level(part: str) -> bool:
-    """Whether a part of a pattern stands for just one folder or file."""
-    return "**" not in part and "/" not in part and part.count("{") == part.count("}")
-
-
-def _matcher(part: str) -> Callable[[str], bool]:
-    return parse_selection(part).matches if is_pattern(part) else part.__eq__
 
 
 def _time(facts: Facts) -> datetime | None:

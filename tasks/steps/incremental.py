@@ -204,11 +204,9 @@ def _merged(folder: RunFolder, summary: RunSummary, old: Iterator[pa.RecordBatch
 
 def _stays(row: dict[str, Any], ours: VersionIndex, summary: RunSummary) -> bool:
     """Whether the state's row stays; where it does, ours is dropped."""
-    mine = ours.get(row["key"])
-    if mine is None:
+    if ours.get(row["key"]) is None:
         return True
-    same = row["run"] == summary.key and row["version"] == mine
-    if same or row["time"] > summary.started:
+    if row["time"] > summary.started:
         ours.discard(row["key"])
         return True
     return False

@@ -63,7 +63,10 @@ def _ingest(run: Run, files: int) -> Ingested:
     if sender.by_reference:
         lost = _outdated(run) | lost
     if len(lost) == files:
-        raise RunFailed(f"none of the {files} files could be ingested; the first reason: {next(iter(lost.values()))}")
+        raise RunFailed(
+            f"none of the {files} files could be ingested; the first reason: {next(iter(lost.values()))}. "
+            "After mending the cause, pass --rerun LABEL for a run afresh"
+        )
     parts, size = _write_outcome(run, sender, lost)
     return Ingested(
         batch_id=run.remote_id,

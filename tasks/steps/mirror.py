@@ -212,8 +212,8 @@ def _settle(brought: RunFolder, folder: RunFolder) -> None:
             shutil.rmtree(path)
         elif path.name != ".lock":
             path.unlink()
-    last = (brought.journal.name, brought.summary.name)
-    for path in sorted(brought.root.iterdir(), key=lambda path: path.name in last):
+    order = ("", brought.journal.name, brought.summary.name)
+    for path in sorted(brought.root.iterdir(), key=lambda path: order.index(path.name) if path.name in order else 0):
         path.rename(folder.root / path.name)
         sync_folder(folder.root)
 

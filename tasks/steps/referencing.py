@@ -14,7 +14,7 @@ from typing import NamedTuple
 from tasks.core.errors import BadInput
 from tasks.core.threads import map_bounded
 from tasks.media.manifest import read_manifest
-from tasks.roboflow_api.models import MAX_REFERENCES, Reference
+from tasks.roboflow_api.models import MAX_REFERENCES
 from tasks.sources.base import ReferenceSource
 from tasks.steps.context import INGEST, Run
 from tasks.transfer.shards import Shard
@@ -24,10 +24,15 @@ SECONDS_PER_HOUR = 3600
 
 
 class Signed(NamedTuple):
-    """A chunk with its URLs, which are secrets."""
+    """A chunk with its URLs, which are secrets.
 
-    chunk: Shard
-    references: list[Reference]
+    Attributes:
+        part: its name in the journal.
+        references: names and URLs.
+    """
+
+    part: str
+    references: list[tuple[str, str]]
 
 
 class Referral:
@@ -80,11 +85,10 @@ class Referral:
             if self._run.journal.confirmed(INGEST, chunk.part):
                 continue
             urls = self._source.presign((row.item() for row in chunk.rows), seconds)
-            named = zip(chunk.rows, urls, strict=True)
-            yield Signed(chunk, [Reference.model_construct(name=row.name, url=url) for row, url in named])
+            yield Signed(chunk.part, list(zip((row.name for row in chunk.rows), urls, strict=True)))
 
     def _bring(self, signed: Signed) -> None:
-        run, part = self._run, signed.chunk.part
+        run, part = self._run, signed.part
         run.journal.intend(INGEST, part)
         answer = run.platform.staging.ingest_references(
             run.remote_id, signed.references, f"{run.remote_id}-{part}", run.remote_id

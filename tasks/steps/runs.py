@@ -59,6 +59,7 @@ def open_runs(url: str, settings: Settings) -> Runs:
     if not is_bucket_url(url):
         return Runs(folder, LocalPlace(folder), None)
     place = open_place(url)
+    next(place.folders(), None)  # a bucket that cannot be used is told before any work
     return Runs(folder, place, Mirror(place))
 
 

@@ -42,7 +42,7 @@ def open_target(request: RunRequest, settings: Settings) -> Iterator[Target]:
     Raises:
         BadInput: the source, the workflow, a parameter, the platform or a place cannot be used.
     """
-    source = open_source(request.source, left_out=left_out(request, settings))
+    source = answering_source(request.source, left_out(request, settings))
     if isinstance(source, RoboqlSource) and request.only_new:
         raise BadInput("--only-new cannot know what a query picks: leave it out, and give each night a --rerun LABEL")
     way = choose_transfer(request.transfer, source, settings.allowed_hosts())
@@ -69,6 +69,18 @@ def open_target(request: RunRequest, settings: Settings) -> Iterator[Target]:
             yield replace(target, source=new)
 
 
+def answering_source(url: str, left_out: tuple[Path, ...]) -> Source:
+    """The source, looked into once, so that a place that cannot be used is told at once and not tried for minutes.
+
+    Raises:
+        BadInput: it cannot be used.
+        Transient: it does not answer.
+    """
+    source = open_source(url, left_out)
+    next(source.list(), None)
+    return source
+
+
 def left_out(request: RunRequest, settings: Settings) -> tuple[Path, ...]:
     """The pipeline's own folders, which are no part of a source that they lie in."""
     own = (request.runs, request.destination)
@@ -76,9 +88,9 @@ def left_out(request: RunRequest, settings: Settings) -> tuple[Path, ...]:
 
 
 def _open_destination(url: str) -> Place:
-    """The destination, asked once, so that a bucket that cannot be used is told before any work."""
+    """The destination, looked into once, so that a bucket that cannot be used is told before any work."""
     destination = open_place(url)
-    destination.has(RunFolder(Path()).summary.name)
+    next(destination.folders(), None)
     return destination
 
 

@@ -46,7 +46,10 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--objects", type=int, default=20_000, help="objects in the bucket for references")
     parser.add_argument("--urls", type=int, default=20_000, help="URLs that presign has signed in a round")
     parser.add_argument("--listed", type=int, default=1_000_000, help="synthetic objects for million")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if unknown := set(options.what) - set(QUESTIONS):
+        parser.error(f"there is no {' or '.join(sorted(unknown))}: choose from {', '.join(QUESTIONS)}")
+    return options
 
 
 if __name__ == "__main__":

@@ -7,19 +7,21 @@ nothing is measured but the pipeline's own work. A tenth of the objects is measu
 from __future__ import annotations
 
 import json
+import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.accounts import AMAZON, clean_environment
-from tests.benchmarks.costs import ROOT, Cost, note, print_table, run
+from tests.benchmarks.costs import Cost, note, print_table, run
+
 
 def measure(work: Path, options: Namespace) -> None:
     """Prints the table."""
     few, many = options.listed // 10, options.listed
     (small, _), (cost, outcome) = _process(work, few), _process(work, many)
     megabytes = outcome["request_bytes"] / 1e6
-    listing, manifest, references = outcome["steps"][1:]
+    listing, manifest, references = outcome["steps"]
     rows = [
         ("listing, synthetic and selected by prefix, alone", *_columns(listing, many)),
         (f"listing into manifest.parquet ({outcome['manifest_bytes'] / 1e6:.0f} MB)", *_columns(manifest, many)),
@@ -32,11 +34,12 @@ def measure(work: Path, options: Namespace) -> None:
 
 
 def _process(work: Path, count: int) -> tuple[Cost, dict[str, Any]]:
-    folder = work / str(count)
+    folder, outcome = work / str(count), work / f"{count}.json"
     folder.mkdir()
-    cost = run([ROOT / ".venv/bin/python", "-m", "tests.benchmarks.synthetic", str(count), folder], clean_environment() | AMAZON)
+    command = (sys.executable, "-m", "tests.benchmarks.synthetic", str(count), folder, outcome)
+    cost = run(command, clean_environment() | AMAZON)
     note(f"{count} objects: {cost.seconds:.1f} s, {cost.peak_mb:.0f} MB")
-    return cost, json.loads((folder / "outcome.json").read_text(encoding="utf-8"))
+    return cost, json.loads(outcome.read_text(encoding="utf-8"))
 
 
 def _columns(step: dict[str, Any], count: int) -> tuple[str, ...]:

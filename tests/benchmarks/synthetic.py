@@ -1,7 +1,8 @@
 """A bucket of objects that are made up while they are listed, signed for as if it lay on S3.
 
-``python -m tests.benchmarks.synthetic COUNT FOLDER`` lists them into a manifest and makes the requests that hand them to
-a platform, by the code of the steps stage and ingest; the requests are thrown away. What it took is left in the folder.
+``python -m tests.benchmarks.synthetic COUNT FOLDER OUTCOME`` lists them into a manifest and makes the requests that
+hand them to a platform, by the code of the steps stage and ingest. The requests are thrown away; ``OUTCOME`` is a file
+that then says what each part took.
 """
 
 from __future__ import annotations
@@ -37,7 +38,6 @@ from tasks.steps.referencing import Referral
 
 PREFIX = "inspection/"
 FIRST = datetime(2026, 9, 1, tzinfo=UTC)
-OUTCOME = "outcome.json"
 NOTHING: Any = None
 
 M = TypeVar("M", bound=WireModel)
@@ -82,22 +82,23 @@ class Discarding:
         return answer.model_validate({"ingestId": "none"})
 
 
-def main(count: int, folder: Path) -> None:
+def main(count: int, folder: Path, outcome: Path) -> None:
     source = BucketSource(cast(Bucket, SyntheticBucket(count, open_bucket("s3://photos")[0])), parse_selection(PREFIX))
     run_folder, discarding = RunFolder(folder), Discarding()
-    costs = [_told("interpreter and imports", time.process_time(), time.process_time())]
-    costs.append(_taken("listing alone", lambda: sum(1 for _ in source.list())))
-    costs.append(_taken("manifest", lambda: write_manifest(source, run_folder.manifest, Silent())))
+    steps = [
+        _taken(lambda: sum(1 for _ in source.list())),
+        _taken(lambda: write_manifest(source, run_folder.manifest, Silent())),
+    ]
     with Journal(run_folder.journal) as journal:
         run = Run(_target(source, discarding), run_folder, journal, Silent())
-        costs.append(_taken("references", lambda: Referral(run).send()))
-    outcome = {
-        "steps": costs,
+        steps.append(_taken(Referral(run).send))
+    told = {
+        "steps": steps,
         "manifest_bytes": run_folder.manifest.stat().st_size,
         "requests": len(discarding.sizes),
         "request_bytes": sum(discarding.sizes),
     }
-    (folder / OUTCOME).write_text(json.dumps(outcome), encoding="utf-8")
+    outcome.write_text(json.dumps(told), encoding="utf-8")
 
 
 def _target(source: BucketSource, discarding: Discarding) -> Target:
@@ -106,16 +107,14 @@ def _target(source: BucketSource, discarding: Discarding) -> Target:
     return Target(RunRequest(source=source.url, workflow="none"), platform, NOTHING, source, NOTHING)
 
 
-def _taken(name: str, work: Callable[[], object]) -> dict[str, str | float]:
+def _taken(work: Callable[[], object]) -> dict[str, float]:
+    """What ``work`` takes; the peak is that of the process up to its end."""
     wall, cpu = time.perf_counter(), time.process_time()
     work()
-    return _told(name, time.perf_counter() - wall, time.process_time() - cpu)
-
-
-def _told(name: str, seconds: float, cpu_seconds: float) -> dict[str, str | float]:
+    seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"name": name, "seconds": seconds, "cpu_seconds": cpu_seconds, "peak_mb": peak}
+    return {"seconds": seconds, "cpu_seconds": cpu_seconds, "peak_mb": peak}
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]))
+    main(int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))

@@ -51,12 +51,12 @@ def _compare(work: Path, photographs: Path, workflow: Path, options: Namespace) 
 
 
 def _photographs(folder: Path, count: int, size_kb: int) -> Path:
-    samples = [ENGINE / "python", ROOT / "deployments" / "samples.py", folder]
-    run([*samples, "--count", str(count), "--size-kb", str(size_kb)])
+    samples = (ENGINE / "python", ROOT / "deployments" / "samples.py", folder)
+    run((*samples, "--count", str(count), "--size-kb", str(size_kb)))
     return folder
 
 
 def _run_engine(photographs: Path, workflow: Path, output: Path) -> Cost:
-    command = [ENGINE / "inference", "workflows", "process-images-directory", "--input_directory", photographs]
-    command += ["--output_dir", output, "--processing_target", "inference_package", "--workflow_spec", workflow]
-    return run(command, os.environ | {"TELEMETRY_OPT_OUT": "True"})
+    command = (ENGINE / "inference", "workflows", "process-images-directory", "--input_directory", photographs)
+    asked = ("--output_dir", output, "--processing_target", "inference_package", "--workflow_spec", workflow)
+    return run((*command, *asked), os.environ | {"TELEMETRY_OPT_OUT": "True"})

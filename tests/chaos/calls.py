@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 API = ("/data-staging/", "/batch-processing/")
 
 
@@ -35,3 +37,21 @@ def lists_results(method: str, path: str) -> bool:
 
 def downloads(method: str, path: str) -> bool:
     return method == "GET" and path != "/" and not path.startswith(API) and "/workflows/" not in path
+
+
+def sends_references(method: str, path: str) -> bool:
+    return method == "POST" and path.endswith("/bulk-upload/image-references")
+
+
+def fetches_photo(method: str, path: str) -> bool:
+    """At the storage."""
+    return method == "GET" and path.startswith("/photos/in/")
+
+
+def stores(name: str) -> Callable[[str, str], bool]:
+    """At the storage: the file of this name is written, in whatever folder."""
+
+    def matching(method: str, path: str) -> bool:
+        return method == "PUT" and path.endswith(name)
+
+    return matching

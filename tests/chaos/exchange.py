@@ -32,9 +32,20 @@ class CutHere(Exception):
 
 
 class Exchange:
-    """Takes one call from a client to the upstream and the answer back."""
+    """Takes one call from a client to the upstream and the answer back.
 
-    def __init__(self, client: Peer, connect: Connect, call: Call, cut: Moment | None) -> None:
+    Args:
+        client: who calls.
+        connect: reaches the upstream.
+        call: the record of it.
+        cut: where it is broken.
+        keep: given the request's body as it comes from the client.
+    """
+
+    def __init__(
+        self, client: Peer, connect: Connect, call: Call, cut: Moment | None, keep: Callable[[bytes], None]
+    ) -> None:
+        self._keep = keep
         self._client = client
         self._connect = connect
         self._call = call
@@ -87,6 +98,7 @@ class Exchange:
         listening = await self._offer(upstream, target)
         while isinstance(event := await self._client.event(), h11.Data):
             # An upstream may answer and hang up early: the client is heard to the end all the same.
+            self._keep(event.data)
             part, last = gate(event.data)
             listening = listening and await self._offer(upstream, h11.Data(data=part))
             self._call.sent += len(part) if listening else 0

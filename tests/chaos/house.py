@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from PIL import Image
 
 from flows.prefect_server import prefect_service
 from tasks.core.services import free_port
+from tests.chaos.calls import sends_references
 from tests.chaos.plan import KillAt, Matching, Moment
 from tests.chaos.proxy import FaultProxy, armed
 from tests.commands import ROOT, Outcome, clean_environment
@@ -49,6 +51,8 @@ DEFINITION = {
 }
 """Quick, and with an image output, so that there are archives to unpack."""
 EMBEDDED = ("--platform", "embedded", "--workflow", "minimal")
+LOOPBACK = ("--allow-host", "127.0.0.1")
+"""Where the storage is that the server fetches references from."""
 PLAIN = ("-c", "import sys; from flows.cli import main; sys.exit(main())")
 
 
@@ -77,7 +81,7 @@ class BatchServer:
         module = ("tests.chaos.launch", *launch, *entry) if launch else ("deployments.batch_server",)
         with self._log.open("a") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", *module, "--port", str(self.port), "--data", str(self.data)],
+                [sys.executable, "-m", *module, "--port", str(self.port), "--data", str(self.data), *LOOPBACK],
                 cwd=ROOT,
                 env=clean_environment(ROBOFLOW_API_KEY=API_KEY),
                 stdout=subprocess.PIPE,
@@ -130,31 +134,35 @@ class House:
         """Where the managed services of the commands live, the Prefect server among them."""
         return self.folder / "home"
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables of a command here."""
+        return {
+            "ROBOFLOW_API_KEY": API_KEY,
+            "PREFECT_API_URL": self.prefect_url,
+            "PREFECT_HOME": str(self.folder / "prefect-client"),
+            "DARKROOM_HOME": str(self.home),
+        }
+
     @contextmanager
     def start(
-        self, label: str, *launch: str, source: Path | None = None, options: Sequence[str] = (), **variables: str
+        self, label: str, *launch: str, source: Path | str = "", options: Sequence[str] = (), **variables: str
     ) -> Iterator[subprocess.Popen[str]]:
         """``darkroom run`` for the run with this label, under way; what is left of it at the end is killed.
 
         Args:
             label: makes it a run of its own.
             launch: options of :mod:`tests.chaos.launch`; without any, the plain command runs.
-            source: the photographs, where not the house's.
+            source: the photographs' folder or URL, where they are not the house's.
             options: further words for the command; they win over the house's own.
             variables: of the environment, likewise.
         """
         python = ("-m", "tests.chaos.launch", "--under", str(self.runs), *launch, "--") if launch else PLAIN
         arguments = ["run", str(source or self.photos), "--workflow", WORKFLOW, "--platform", self.proxy.url]
-        usual = {
-            "ROBOFLOW_API_KEY": API_KEY,
-            "PREFECT_API_URL": self.prefect_url,
-            "PREFECT_HOME": str(self.folder / "prefect-client"),
-            "DARKROOM_HOME": str(self.home),
-        }
         child = subprocess.Popen(
             [sys.executable, *python, *arguments, "--runs", str(self.runs), "--rerun", label, *options],
             cwd=self.folder,
-            env=clean_environment(**usual | variables),
+            env=clean_environment(**self.environment | variables),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -170,10 +178,18 @@ class House:
         with self.start(label, *launch, **different) as child:
             return finish(child)
 
-    def run_and_kill(self, label: str, moment: Moment, matching: Matching) -> Outcome:
-        """Runs the command and kills it at the first call that matches."""
+    def run_and_kill(
+        self,
+        label: str,
+        moment: Moment,
+        matching: Matching,
+        *launch: str,
+        proxy: FaultProxy | None = None,
+        **different: Any,
+    ) -> Outcome:
+        """Runs the command and kills it at the first call that matches, to the server or through another proxy."""
         kill = KillAt(lambda: child.pid, 0, moment, matching)
-        with armed(self.proxy, kill), self.start(label) as child:
+        with armed(proxy or self.proxy, kill), self.start(label, *launch, **different) as child:
             return finish(child)
 
     def get(self, path: str, **params: str) -> Any:
@@ -205,9 +221,21 @@ def finish(child: subprocess.Popen[str]) -> Outcome:
     return Outcome(child.returncode, output, errors)
 
 
-def assert_whole(house: House, outcome: Outcome) -> None:
-    """Nothing is lost and nothing is there twice: in the results, in the batch, among the jobs."""
-    run = assert_accounted(house, outcome, house.images)
+def assert_killed(outcome: Outcome, where: object) -> None:
+    """The command met its end there."""
+    assert outcome.status == -signal.SIGKILL, f"{where}: {outcome}"
+
+
+def assert_whole(house: House, outcome: Outcome, images: int | None = None, runs: Path | None = None) -> Path:
+    """Nothing is lost and nothing is there twice: in the results, in the batch, among the jobs.
+
+    Args:
+        house: where it ran.
+        outcome: how it ended.
+        images: how many there were, when not the house's.
+        runs: where the run's folder is, when not among the house's.
+    """
+    run = assert_accounted(house, outcome, house.images if images is None else images, runs)
     names = column(run / "manifest.parquet", "name")
     assert {path.parent.name for path in run.glob("export/images-archives/*/*.jpg")} == set(names)
     workspace = house.get("/")["workspace"]
@@ -216,20 +244,21 @@ def assert_whole(house: House, outcome: Outcome) -> None:
     assert sorted(file["fileName"] for file in files) == sorted(names)
     of_batch = [job for job in house.pages(jobs, "jobs") if job["jobDefinition"]["jobInput"]["batchId"] == batch]
     assert [job["jobId"] for job in of_batch] == [batch]
+    return run
 
 
-def assert_accounted(house: House, outcome: Outcome, images: int) -> Path:
+def assert_accounted(house: House, outcome: Outcome, images: int, runs: Path | None = None) -> Path:
     """The command ended well and has each image once in what it made; gives the run's folder."""
     assert outcome.status == 0, outcome.errors
     assert "Traceback" not in outcome.output + outcome.errors
     key, processed, failed, rejected, _ = outcome.last_line.groups()
     assert (int(processed), int(failed), int(rejected)) == (images, 0, 0)
-    run = house.runs / key
+    run = (runs or house.runs) / key
     names = sorted(column(run / "manifest.parquet", "name"))
     assert len(set(names)) == images
     assert sorted(column(run / "results.parquet", "file")) == names
     assert sorted(exported_names(run / "export")) == names
-    assert leftovers(house.runs, run) == []
+    assert leftovers(run) == []
     return run
 
 
@@ -246,10 +275,11 @@ def exported_names(export: Path) -> Iterator[str]:
             yield json.loads(line)["image"]
 
 
-def leftovers(runs: Path, run: Path) -> list[Path]:
-    """Files of attempts that came to nothing."""
+def leftovers(run: Path) -> list[Path]:
+    """Files of attempts that came to nothing; notes of what a bucket has got, and locks of a bucket's runs, stay."""
     halves = [path for path in run.rglob("*") if ".part" in path.name or ".sqlite" in path.name]
-    return halves + list((runs / ".staging").iterdir())
+    staging = (run.parent / ".staging").iterdir()
+    return [path for path in (*halves, *staging) if not fnmatch(path.name, ".sent-*.sqlite") and path.suffix != ".pull"]
 
 
 def make_photos(folder: Path, count: int) -> Path:
@@ -273,7 +303,7 @@ def open_house(folder: Path, images: int) -> Iterator[House]:
         server.start()
         photos = make_photos(folder / "photos", images)
         (folder / "runs").mkdir()
-        with prefect.use() as url, FaultProxy(server.url) as proxy:
+        with prefect.use() as url, FaultProxy(server.url, keeps=sends_references) as proxy:
             yield House(server, proxy, f"{url}/api", folder, photos, images)
         assert proxy.problems == []
     finally:

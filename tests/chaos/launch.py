@@ -5,6 +5,9 @@ the points where a file below ``RUNS`` appears or is made durable (rename, repla
 line (append); with ``--kill-at-fs N`` the process gets SIGKILL at the N-th of them, counted from 0, just before or
 just after it; "just after" an append leaves the first half of what was to be appended. With ``--only PATTERN`` only
 points that match count, as in ``--only 'replace */results.parquet'`` or ``--only 'append *"step":"launch"*'``.
+
+``--constant MODULE:NAME=NUMBER`` gives a constant another value before the command is imported, so that a limit made
+for tens of thousands is met by a handful.
 """
 
 from __future__ import annotations
@@ -126,6 +129,19 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def set_constant(text: str) -> None:
+    """Carries out ``MODULE:NAME=NUMBER``.
+
+    Raises:
+        AttributeError: the module has no such constant.
+    """
+    module_name, _, rest = text.partition(":")
+    name, _, value = rest.partition("=")
+    module = importlib.import_module(module_name)
+    getattr(module, name)  # else a constant that was renamed would go unnoticed
+    setattr(module, name, int(value))
+
+
 def main(argv: list[str]) -> int:
     """Runs the entry under watch; its exit status is this one's."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.launch")
@@ -134,11 +150,16 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--only", metavar="PATTERN", default="*", help="count only points that match")
     parser.add_argument("--after", action="store_true", help="die just after the call instead of just before")
     parser.add_argument("--count-to", type=Path, metavar="FILE", help="write the list of points there at the end")
+    parser.add_argument(
+        "--constant", action="append", default=[], metavar="MODULE:NAME=NUMBER", help="give a constant another value"
+    )
     parser.add_argument("--entry", default="flows.cli:main", help="what to run, as module:function")
     parser.add_argument("arguments", nargs="+", help="the command line for the entry, after --")
     options = parser.parse_args(argv)
     points = KillPoints(options.under, options.kill_at_fs, after=options.after, only=options.only)
     points.install()
+    for constant in options.constant:
+        set_constant(constant)
     module, _, function = options.entry.partition(":")
     sys.argv = ["darkroom", *options.arguments]
     try:

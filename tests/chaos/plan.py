@@ -95,6 +95,11 @@ def anything(method: str, path: str) -> bool:
     return True
 
 
+def nothing(method: str, path: str) -> bool:
+    """No call is meant."""
+    return False
+
+
 @dataclass(frozen=True)
 class FaultPlan:
     """Deals out faults: the n-th call of two proxies with equal plans draws the same fault."""

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import TracebackType
 from urllib.parse import parse_qs, urlsplit
@@ -29,6 +29,7 @@ from tests.chaos.plan import (
     Moment,
     anything,
     kill_child,
+    nothing,
 )
 
 START_SECONDS = 10.0
@@ -42,9 +43,10 @@ class FaultProxy:
     Args:
         upstream: the server's base URL, ``http://host:port``.
         plan: the faults to deal out; it may be replaced between runs.
+        keeps: the calls whose requests' bodies are kept.
     """
 
-    def __init__(self, upstream: str, plan: FaultPlan = NO_FAULTS) -> None:
+    def __init__(self, upstream: str, plan: FaultPlan = NO_FAULTS, keeps: Matching = nothing) -> None:
         parts = urlsplit(upstream)
         self._upstream = (parts.hostname or "127.0.0.1", parts.port or 80)
         self.plan = plan
@@ -54,6 +56,9 @@ class FaultProxy:
         """What the proxy itself did wrong: empty after a sound run."""
         self.signatures: set[str] = set()
         """Those of all signed URLs that were ever used; secrets."""
+        self.bodies: list[bytearray] = []
+        """Those of the requests that are to be kept, as far as they came."""
+        self._keeps = keeps
         self._calls: list[Call] = []
         self._in_a_row: Counter[tuple[str, str]] = Counter()
         self._kill: KillAt | None = None
@@ -157,7 +162,7 @@ class FaultProxy:
         """Serves one call; says whether the connection can take another."""
         call, kill = self._open(request, client.number)
         cut = kill.moment if kill else CUTS.get(call.fault) if call.fault else None
-        exchange = Exchange(client, lambda: Peer.connect(*self._upstream), call, cut)
+        exchange = Exchange(client, lambda: Peer.connect(*self._upstream), call, cut, self._keeper(call))
         try:
             await exchange.run(request)
         except CutHere:
@@ -171,6 +176,12 @@ class FaultProxy:
             client.reset()
             return False
         return client.http.our_state is h11.DONE and client.http.their_state is h11.DONE
+
+    def _keeper(self, call: Call) -> Callable[[bytes], None]:
+        if not self._keeps(call.method, call.path):
+            return lambda _data: None
+        self.bodies.append(body := bytearray())
+        return body.extend
 
     async def _carry_out(self, kill: KillAt) -> None:
         try:

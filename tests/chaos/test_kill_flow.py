@@ -12,9 +12,17 @@ from tests.chaos.calls import (
     reads_workflow,
     sends_shard,
 )
-from tests.chaos.house import EMBEDDED, SHARDS, House, assert_accounted, assert_whole, finish, make_photos
+from tests.chaos.house import (
+    EMBEDDED,
+    SHARDS,
+    House,
+    assert_accounted,
+    assert_killed,
+    assert_whole,
+    finish,
+    make_photos,
+)
 from tests.chaos.plan import Moment
-from tests.commands import Outcome
 
 pytestmark = [pytest.mark.engine, pytest.mark.prefect_server]
 
@@ -42,7 +50,7 @@ HANDFUL = 9
 """So few that they go up one by one."""
 BEFORE, AFTER = (), ("--after",)
 RECORDS = (
-    ('"step":"ingest","part":"limits"', BEFORE),
+    ('"step":"ingest","part":"way"', BEFORE),
     ('"event":"intent","step":"ingest"', AFTER),
     ('"event":"done","step":"ingest","part":"shard-', BEFORE),
     ('"step":"ingest","part":"record"', AFTER),
@@ -78,10 +86,6 @@ FILES = (
 def assert_sent_once(house: House) -> None:
     assert sum(house.proxy.completed("PUT").values()) == SHARDS
     assert sum(house.proxy.completed("POST", creates_job).values()) == 1
-
-
-def assert_killed(outcome: Outcome, where: object) -> None:
-    assert outcome.status == -signal.SIGKILL, f"{where}: {outcome}"
 
 
 def test_run_killed_at_one_call_after_another_is_whole(house):

@@ -11,6 +11,8 @@ ENTRY = """
 import os, sys
 from pathlib import Path
 
+STATUS = 3
+
 def main():
     folder = Path(sys.argv[1])
     for name in ("a", "b"):
@@ -23,7 +25,7 @@ def main():
     with (folder / "d").open("ab") as log:
         log.write(b"first")
     Path(sys.argv[2]).rename(sys.argv[2] + ".away")
-    return 3
+    return STATUS
 """
 POINTS = ["fsync a.part", "replace a", "fsync b.part", "replace b", "link c", "append d first"]
 
@@ -84,3 +86,11 @@ def test_launch_kills_before_or_within_an_appended_line(launch, tmp_path, option
     status, _ = launch("--kill-at-fs", "0", "--only", "append d *", *options)
     assert status == -signal.SIGKILL
     assert (tmp_path / "runs" / "d").read_bytes() == left
+
+
+def test_launch_gives_a_constant_another_value_before_it_is_used(launch):
+    assert launch("--constant", "entry:STATUS=7")[0] == 7
+
+
+def test_launch_refuses_a_constant_that_is_not_there(launch):
+    assert launch("--constant", "entry:STATE=7") == (1, [])

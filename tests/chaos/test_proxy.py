@@ -59,6 +59,15 @@ def test_proxy_records_calls_without_their_query(proxy, client):
     assert (call.sent, call.received) == (5, 1)
 
 
+def test_proxy_keeps_the_bodies_that_are_asked_for(server):
+    with FaultProxy(server.url, keeps=lambda method, path: path == "/blob/kept") as proxy:
+        with httpx.Client(base_url=proxy.url, trust_env=False) as client:
+            client.put("/blob/kept", content=b"one")
+            client.put("/blob/other", content=b"other")
+            client.put("/blob/kept", content=b"two")
+        assert proxy.bodies == [b"one", b"two"]
+
+
 def test_signed_urls_of_the_upstream_lead_back_through_the_proxy(proxy, client):
     assert len(client.get(client.get("/signed").text).content) == 5
     assert [call.path for call in proxy.calls] == ["/signed", "/blob/5"]

@@ -6,7 +6,7 @@ import logging
 import pytest
 from rich.console import Console
 
-from flows.terminal import QuietConsole, print_runs, print_summary
+from flows.terminal import QuietConsole, print_outcome, print_runs
 from tasks.core.errors import BadInput
 from tests.tasks.core.summaries import summary
 
@@ -26,7 +26,7 @@ def record(level: int, message: str, error: BaseException | None = None) -> logg
 def test_summary_shows_names_as_they_are() -> None:
     out, written = console()
     shown = summary("a" * 16, source=MARKUP)
-    print_summary(shown, out)
+    print_outcome(shown, out)
     assert MARKUP in written.getvalue()
     assert written.getvalue().splitlines()[-1] == shown.line()
 

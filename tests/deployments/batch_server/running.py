@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import uvicorn
+from fastapi import FastAPI
 from pydantic import SecretStr
 
 from deployments.batch_server.app import create_app
@@ -147,8 +148,15 @@ def settings_for(data: Path, **changes: Any) -> ServerSettings:
 @contextmanager
 def thread_server(settings: ServerSettings, engine: Engine, world: World | None = None) -> Iterator[ServerClient]:
     """A server in a thread of this process."""
+    with served(create_app(settings, engine, world)) as client:
+        yield client
+
+
+@contextmanager
+def served(app: FastAPI) -> Iterator[ServerClient]:
+    """An application in a thread of this process."""
     listener = bind("127.0.0.1", 0)
-    config = uvicorn.Config(create_app(settings, engine, world), log_config=None, access_log=False)
+    config = uvicorn.Config(app, log_config=None, access_log=False)
     server = uvicorn.Server(config)
     thread = Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()

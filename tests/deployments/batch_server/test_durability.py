@@ -1,5 +1,7 @@
 """What is acknowledged is on disk: contents, names, and the database's own writes."""
 
+import asyncio
+import io
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,6 +13,8 @@ from deployments.batch_server.blobs import BlobFolder, BodyCut
 from deployments.batch_server.chunks import ChunkFolder
 from deployments.batch_server.data_folder import kept_secret
 from deployments.batch_server.database import Database
+from deployments.batch_server.reference_files import ReferenceFiles
+from tasks.roboflow_api.models import Reference
 
 Flushed = list[Path]
 
@@ -55,6 +59,45 @@ async def test_streamed_blob_of_another_length_than_announced_leaves_nothing(tmp
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+def test_blob_filled_file_by_file_is_flushed_with_its_name(tmp_path: Path, flushed: Flushed) -> None:
+    blobs = BlobFolder(tmp_path)
+    with blobs.begin(".images") as blob:
+        places = [blob.append(io.BytesIO(content)) for content in (b"one", b"", b"three")]
+        path = tmp_path / blob.finish()
+    assert places == [(0, 3), (3, 0), (3, 5)]
+    assert path.read_bytes() == b"onethree"
+    assert flushed[-2:] == [path, path.parent]
+
+
+def test_blob_that_failed_or_was_not_finished_leaves_nothing(tmp_path: Path) -> None:
+    blobs = BlobFolder(tmp_path)
+    with blobs.begin(".images") as blob:
+        blob.append(io.BytesIO(b"one"))
+    with pytest.raises(OSError, match="disk"), blobs.begin(".images") as blob:
+        blob.append(io.BytesIO(b"one"))
+        raise OSError("disk")
+    assert list((tmp_path / "blobs").glob("*/*")) == []
+
+
+def test_blob_that_a_row_may_name_outlives_the_cancellation_of_its_writer(tmp_path: Path) -> None:
+    with pytest.raises(asyncio.CancelledError), BlobFolder(tmp_path).begin(".images") as blob:
+        blob.append(io.BytesIO(b"one"))
+        path = tmp_path / blob.finish()
+        raise asyncio.CancelledError
+    assert path.read_bytes() == b"one"
+
+
+def test_references_are_flushed_with_their_names_for_the_owner_alone(tmp_path: Path, flushed: Flushed) -> None:
+    files = ReferenceFiles(tmp_path)
+    files.keep({"a": [Reference(name="1.jpg", url="https://a.example/?sig=x")], "b": []})
+    files.keep_list("c", "https://a.example/list")
+    folder = tmp_path / "references"
+    assert flushed == [tmp_path, folder / "a.json", folder / "b.json", folder, folder / "c.list", folder]
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
+    assert (files.references("a")[0].name, files.list_url("c")) == ("1.jpg", "https://a.example/list")
 
 
 def test_task_is_flushed_before_it_gets_its_name_and_its_names_after(tmp_path: Path, flushed: Flushed) -> None:

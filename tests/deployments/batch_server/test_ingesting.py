@@ -96,6 +96,9 @@ def test_large_and_empty_images_are_as_they_were(server: ServerClient, media: Me
     server.refer(batch, {name: media.url(f"/{name}") for name in contents})
     server.shards(batch)
     assert server.images(batch) == contents
+    server.refer(f"{batch}-empty", {"empty.jpg": media.url("/empty.jpg")})
+    server.shards(f"{batch}-empty")
+    assert server.images(f"{batch}-empty") == {"empty.jpg": b""}
 
 
 @pytest.mark.parametrize(

@@ -166,3 +166,9 @@ def test_signal_while_the_server_starts_ends_it_quietly(tmp_path: Path) -> None:
         errors = process.communicate(timeout=10)[1]
     assert process.returncode == 0
     assert "Traceback" not in errors
+
+
+def test_allowed_host_that_is_none_is_said_at_once(tmp_path: Path) -> None:
+    errors = start_and_fail("--port", "0", "--data", str(tmp_path), "--allow-host", "http://minio.local:9000")
+    assert "'http://minio.local:9000' is no host name, IP address or network" in errors.splitlines()[-1]
+    assert not (tmp_path / "server.lock").exists()

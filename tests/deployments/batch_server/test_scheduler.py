@@ -7,10 +7,9 @@ from sqlalchemy.exc import OperationalError
 
 from deployments.batch_server.engine.interface import EngineFailure
 from deployments.batch_server.exporting import ExportPlan
-from deployments.batch_server.indexing import read_archive
+from deployments.batch_server.indexing import ArchiveContent, read_archive
 from deployments.batch_server.scheduler import reason_of
 from deployments.batch_server.store.execution import ExecutionStore, OutputFile
-from deployments.batch_server.store.uploads import Member, RejectedMember
 from deployments.batch_server.unavailable import UnavailableEngine
 from tests.deployments.batch_server.running import (
     ServerClient,
@@ -114,7 +113,7 @@ def test_job_waits_for_the_shards_that_are_being_indexed(
 ) -> None:
     indexing = Event()
 
-    def read_when_told(path: Path) -> tuple[list[Member], list[RejectedMember]]:
+    def read_when_told(path: Path) -> ArchiveContent:
         assert indexing.wait(20)
         return read_archive(path)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from tasks.core.errors import BadInput
-from tasks.sources.patterns import escape, is_pattern, parse_selection
+from tasks.sources.patterns import exactly, is_pattern, parse_selection
 
 TREE = (
     ".hidden/a.jpg",
@@ -103,6 +103,8 @@ CASES = (
     below("2024-*/img/", "2024-05/img/", "2024-06/img/"),
     below("2024-*/", "2024-05/", "2024-06/"),
     below("20[0-9][0-9]/01", "2024/01/"),
+    below("2024-{05,06}", "2024-05/", "2024-06/"),
+    below("{2024-*/img,img}/", "2024-05/img/", "2024-06/img/", "img/"),
     case("2024-*/d.jpg", "2024-06/d.jpg"),
     # classes
     case("a[0-9].jpg", "a1.jpg", "a2.jpg"),
@@ -234,6 +236,9 @@ def test_selection_is_listed_below_its_longest_fixed_beginning(path: str, root: 
         ("2024/a.*", False),
         ("2024/*.{jpg,dat}", False),
         ("v1.0/*", True),
+        ("{left,right}.dat", False),
+        ("{v1.0,v1.1}", True),
+        ("2024/*/clip.mp4", False),
     ],
 )
 def test_pattern_that_ends_in_an_extension_takes_the_place_of_the_usual_ones(path: str, by_extension: bool) -> None:
@@ -260,11 +265,26 @@ def test_pattern_that_means_nothing_is_bad_input(path: str, says: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("key", [*TREE, "[", "]", "[]", "{}", "a[!b]{c,d}**?.jpg"])
-def test_escaped_key_selects_itself_alone(key: str) -> None:
-    selection = parse_selection(escape(key))
+@pytest.mark.parametrize("key", [*TREE, "[", "]", "[]", "{}", "!", "a^", "a[!b]{c,d}**?.jpg"])
+def test_exact_key_selects_itself_alone(key: str) -> None:
+    selection = exactly(key)
     assert selection.matches(key)
     assert not any(selection.matches(other) for other in TREE if other != key)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.path or "empty")
+def test_no_folder_that_holds_something_selected_is_passed_by(case: Case) -> None:
+    selection = parse_selection(case.path)
+    folders = {key[: place + 1] for key in case.selects for place, letter in enumerate(key) if letter == "/"}
+    assert [folder for folder in folders if not selection.leads_into(folder)] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "folder"),
+    [("2024/*.jpg", "2024/01/"), ("2024/0?/x.jpg", "2024/11/"), ("{a,b}/c/*", "a/d/"), ("*/img/", "a/b/"), ("a", "b/")],
+)
+def test_folder_that_cannot_hold_anything_selected_is_passed_by(path: str, folder: str) -> None:
+    assert not parse_selection(path).leads_into(folder)
 
 
 def test_plain_path_is_no_pattern() -> None:

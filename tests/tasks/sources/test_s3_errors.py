@@ -15,7 +15,6 @@ from tasks.sources.base import MediaObject, SourceChanged
 from tasks.sources.s3 import S3Bucket, open_s3
 from tasks.sources.s3_errors import Place, s3_errors
 from tasks.sources.s3_outcomes import ANSWERS, EXCEPTIONS
-from tests import scripted
 from tests.scripted import Reply, Scripted, scripted_server
 from tests.tasks.sources.s3_settings import KEYS, SECRET, TOKEN, set_aws
 
@@ -52,7 +51,6 @@ EXPECTED: dict[str, tuple[type[DarkroomError], tuple[str, ...]]] = {
 def opened() -> Iterator[tuple[Scripted, S3Bucket]]:
     """A server and a bucket on it, for all tests that need no settings of their own."""
     with scripted_server() as server, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scripted._Handler, "do_HEAD", scripted._Handler._serve, raising=False)
         set_aws(patch, {**KEYS, "AWS_ENDPOINT_URL": server.url})
         yield server, open_s3("photos")
 
@@ -180,6 +178,7 @@ def test_wrong_region_shows_when_an_object_is_looked_for(store, photos, code):
 def test_wrong_region_that_is_not_told_is_said_to_be_another(store, photos):
     store.replies([refusal("PermanentRedirect", 301)])
     assert listing_fails(photos) == "bucket photos is in another region than us-east-1: set AWS_REGION to the bucket's"
+    assert len(store.seen) == 1
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,7 @@ SETTINGS: dict[str, dict[str, str]] = {
     "localhost": {"AWS_ENDPOINT_URL": "http://localhost:9000/", "AWS_SESSION_TOKEN": TOKEN},
     "endpoint with path": {"AWS_ENDPOINT_URL": "https://gateway.example.com/stores/s3 1"},
     "endpoint with its own port": {"AWS_ENDPOINT_URL": "https://Gateway.Example.com:443/"},
+    "endpoint with a password": {"AWS_ENDPOINT_URL": "http://me:secret@store.example.com:9000"},
     "endpoint for S3 alone": {"AWS_ENDPOINT_URL": "http://wrong", "AWS_ENDPOINT_URL_S3": "http://right.example.com"},
     "virtual host": {"AWS_ENDPOINT_URL": "https://store.example.com", "config": "s3 =\n    addressing_style = virtual"},
     "r2": {"AWS_ENDPOINT_URL": "https://0123456789abcdef.r2.cloudflarestorage.com", "AWS_REGION": "auto"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,7 @@ import pytest
 
 from tasks.core.errors import BadInput, RunFailed
 from tasks.media.manifest import read_manifest
-from tasks.roboflow_api.models import IngestAnswer, Reference
+from tasks.roboflow_api.models import IngestAnswer
 from tasks.roboflow_api.staging import StagingApi
 from tasks.steps.context import Run
 from tasks.steps.ingest import ingest
@@ -130,8 +130,8 @@ def test_signed_urls_are_kept_nowhere(
     signed: list[str] = []
     send = StagingApi.ingest_references
 
-    def watched(api: StagingApi, batch: str, references: list[Reference], *rest: str) -> IngestAnswer:
-        signed.extend(reference.url for reference in references)
+    def watched(api: StagingApi, batch: str, references: list[tuple[str, str]], *rest: str) -> IngestAnswer:
+        signed.extend(url for _name, url in references)
         return send(api, batch, references, *rest)
 
     monkeypatch.setattr(StagingApi, "ingest_references", watched)
@@ -148,7 +148,7 @@ class Forgetful(StagingApi):
     """Loses the answer to every request for references, after the platform has got it."""
 
     def ingest_references(
-        self, batch_id: str, references: list[Reference], ingest_id: str, display_name: str
+        self, batch_id: str, references: Iterable[tuple[str, str]], ingest_id: str, display_name: str
     ) -> IngestAnswer:
         super().ingest_references(batch_id, references, ingest_id, display_name)
         raise KeyboardInterrupt
@@ -242,7 +242,7 @@ def test_manifest_of_a_bucket_holds_what_the_listing_gives(cloud, photos: list[b
 def test_bucket_that_is_not_there_is_told_before_anything_is_made(cloud, fetching: Bench) -> None:
     with pytest.raises(BadInput, match="nowhere"):
         fetching.staged(source=cloud.wrong_url)
-    assert not any(path.name != ".staging" for path in fetching.runs.iterdir())
+    assert not fetching.runs.exists()
 
 
 def test_bucket_without_images_is_bad_input(cloud, fetching: Bench) -> None:

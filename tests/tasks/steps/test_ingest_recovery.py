@@ -36,5 +36,5 @@ def test_file_refused_in_a_shard_without_a_record_keeps_the_platforms_reason(
     again = ingest(bench.opened(run.target, run.folder), files)
     assert (again.sent, again.failed) == (IMAGES - 1, 1)
     lost = pq.read_table(run.folder.ingest, filters=[("state", "=", "failed")]).to_pylist()
-    assert [f"the limit is {MAX_IMAGE_BYTES} bytes" in row["reason"] for row in lost] == [True]
+    assert [f"{MAX_IMAGE_BYTES}B" in row["reason"] for row in lost] == [True]
     assert len(server.shards(run.remote_id)) == 2

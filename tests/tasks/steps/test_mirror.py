@@ -118,6 +118,15 @@ def test_pull_of_a_finished_run_brings_what_shows_it(tmp_path: Path, mirror: Mir
     assert not mirror.pull(here)
 
 
+def test_pull_brings_a_summary_that_a_killed_pull_has_not(tmp_path: Path, mirror: Mirror) -> None:
+    mirror.push(finished(begun(tmp_path / "a")))
+    here = on(tmp_path / "b")
+    mirror.pull(here)
+    here.summary.unlink()
+    assert mirror.pull(here)
+    assert here.finished() is not None
+
+
 def test_complete_brings_the_export_of_a_finished_run(tmp_path: Path, bucket: Path) -> None:
     puts: list[str] = []
     mirror = Mirror(Watched(bucket, puts))

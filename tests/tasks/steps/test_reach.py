@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from tasks.core.errors import BadInput
-from tasks.sources.base import MediaObject
+from tasks.core.request import AskedTransfer
+from tasks.sources.base import MediaObject, Source, SourceChanged
 from tasks.sources.local import LocalSource
-from tasks.steps.reach import choose_transfer
+from tasks.steps.reach import Way, choose_transfer
 
 
 class Store:
@@ -27,8 +29,8 @@ class Store:
     def list(self) -> Iterator[MediaObject]:
         return iter(())
 
-    def open(self, item: MediaObject, offset: int = 0) -> None:  # type: ignore[override]
-        return None
+    def open(self, item: MediaObject, offset: int = 0) -> BinaryIO:
+        raise SourceChanged("is never opened")
 
     def endpoint(self) -> str:
         return self._place
@@ -43,7 +45,7 @@ class Store:
             yield f"{self._place}/{item.key}"
 
 
-def choose(asked, source, allowed=()):
+def choose(asked: AskedTransfer, source: Source, allowed: Iterable[str] = ()) -> Way:
     return choose_transfer(asked, source, allowed)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tasks.core.errors import BadInput, Conflict, JobFailed, LocalFault, RunIncomplete
 from tasks.core.records import Exported
-from tasks.core.run_folder import RunFolder
+from tasks.core.run_folder import RunFolder, read_lock
 from tasks.media.names import decode_name
 from tasks.roboflow_api.models import StagingBatchInput
 from tasks.roboflow_api.retrying import Timing
@@ -17,7 +17,7 @@ from tasks.steps.arrival import BatchState, Quiet
 from tasks.steps.export import export
 from tasks.steps.ingest import ingest
 from tasks.steps.launch import agrees, describe_job, launch
-from tasks.steps.stage import find_finished, read_lock
+from tasks.steps.stage import find_finished
 from tasks.steps.summarize import reconcile
 from tasks.steps.uploads import SIMPLE_UPLOAD_MOST
 from tasks.steps.wait import wait

@@ -140,7 +140,44 @@ def test_pull_that_was_killed_while_it_replaced_files_is_done_again(
     assert (here.root / "export/results/a.jsonl").read_text() == "{}"
 
 
-def test_pull_does_not_take_a_run_from_under_a_process(tmp_path: Path, mirror: Mirror) -> None:
+@pytest.mark.parametrize("steps", range(12))
+def test_pull_that_is_killed_while_it_replaces_files_is_done_again(
+    tmp_path: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    first, second = exported(begun(tmp_path / "a")), on(tmp_path / "b")
+    mirror.push(first)
+    mirror.pull(second)
+    mirror.push(finished(second))
+    whole = {name for name in names(second.root) if not name.startswith((".", "export/"))}
+    left = iter(range(steps))
+
+    def die_in_the_end(_folder: Path) -> None:
+        if next(left, None) is None:
+            raise InterruptedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tasks.steps.mirror.sync_folder", die_in_the_end)
+        with pytest.raises(InterruptedError):
+            mirror.pull(first)
+    assert names(first.root) >= whole - {"journal.jsonl", "summary.parquet"} or not first.journal.exists()
+    assert names(first.root) >= whole or not first.summary.exists()
+    assert mirror.pull(first) or first.summary.exists()
+    assert {name for name in names(first.root) if not name.startswith(".")} == whole
+
+
+def test_two_takeovers_are_told_apart(tmp_path: Path, bucket: Path, mirror: Mirror) -> None:
+    mirror.push(exported(begun(tmp_path / "a")))
+    journal = (bucket / KEY / "journal.jsonl").read_bytes()
+    mirror.pull(on(tmp_path / "b"))
+    (bucket / KEY / "journal.jsonl").write_bytes(journal)  # as the other machine still saw it
+    mirror.pull(on(tmp_path / "c"))
+    with pytest.raises(TakenOver):
+        mirror.push(on(tmp_path / "b"))
+
+
+def test_pull_does_not_take_a_run_from_under_a_process(
+    tmp_path: Path, mirror: Mirror, caplog: pytest.LogCaptureFixture
+) -> None:
     mirror.push(exported(begun(tmp_path / "a")))
     here = begun(tmp_path / "b")
     pulled = threading.Event()
@@ -152,7 +189,7 @@ def test_pull_does_not_take_a_run_from_under_a_process(tmp_path: Path, mirror: M
     thread = threading.Thread(target=pull)
     with here.held(lambda: None):
         thread.start()
-        wait_for(lambda: list((tmp_path / "b" / STAGING).glob("*.pull")), "the other process to begin")
+        wait_for(lambda: "under way in another process" in caplog.text, "the other process to wait")
         with Journal(here.journal) as journal:
             journal.confirm(INGEST, "record", record={})
         assert not pulled.is_set()

@@ -68,6 +68,12 @@ def test_place_has_folders(made: Place, tmp_path: Path) -> None:
     assert made.sub("two").url == f"{made.url}/two"
 
 
+def test_marker_of_a_folder_is_no_file(cloud) -> None:
+    for key in ("out/", "out/a/", "out/a/f"):
+        cloud.put(key, b"")
+    assert [item.key for item in open_place(f"{cloud.url}/out").files()] == ["a/f"]
+
+
 def test_put_replaces(made: Place, tmp_path: Path) -> None:
     for text in ("first", "second", ""):
         (tmp_path / "f").write_text(text)

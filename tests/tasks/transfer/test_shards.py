@@ -47,7 +47,7 @@ def row(number: int, size: int) -> ManifestRow:
 
 def plan(sizes: list[int], limits: ShardLimits) -> list[list[int]]:
     shards = plan_shards((row(number, size) for number, size in enumerate(sizes)), limits)
-    return [[row.size for row in shard.rows] for shard in shards]
+    return [[row.size or 0 for row in shard.rows] for shard in shards]
 
 
 def test_shard_is_a_tar(source: LocalSource) -> None:
