@@ -20,10 +20,8 @@ _DIGEST_DIGITS = 32
 
 def encode_name(key: str) -> str:
     """The flat name of ``key``: ASCII ``[A-Za-z0-9._~-]``, at most 200 bytes, unique among different keys."""
-    if _USUAL.fullmatch(key):
-        name = key.replace("/", "~~")
-    else:
-        name = _UNSAFE.sub(_escape, _bytes(key)).decode("ascii")
+    usual = _USUAL.fullmatch(key)
+    name = key.replace("/", "~~") if usual else _UNSAFE.sub(_escape, _bytes(key)).decode("ascii")
     if name[0] in ".-":
         name = f"~{ord(name[0]):02x}{name[1:]}"
     return name if len(name) <= MAX_NAME_BYTES else _shorten(name, key)

@@ -167,7 +167,7 @@ class ShardDetails(WireModel):
     shard_objects_count: int
     status_metadata: dict[str, Any] | None = None
     """On this project's server: ``{"failedFiles": [{"type", "file_name", "reason"}]}``, the same entries that a
-    ``files-status`` notification carries."""
+    ``files-status`` notification carries; for a shard that failed as a whole also its ``type`` and ``error``."""
 
 
 class ShardsPage(Page):

@@ -114,6 +114,8 @@ LOG = {
 }
 WORKFLOW = {"name": "n", "url": "u", "config": '{"specification": {}}'}
 TOKEN = {"nextPageToken": "t"}
+REFERENCE = {"name": "a.jpg", "url": "https://h/a.jpg?s=1"}
+INGEST = {"ingestId": "i-1", "notificationsURL": "https://h/hook"}
 SAMPLES: dict[str, dict[str, Any]] = {
     "WireModel": {},
     "Page": TOKEN,
@@ -124,6 +126,11 @@ SAMPLES: dict[str, dict[str, Any]] = {
     "BatchesPage": {"batches": [BATCH], **TOKEN},
     "SignedUrlDetails": SIGNED,
     "SignedUrlAnswer": {"signedURLDetails": SIGNED},
+    "Reference": REFERENCE,
+    "ImageReferencesIngest": {"imageReferences": [REFERENCE], **INGEST, "notificationCategories": ["files-status"]},
+    "VideoReferencesIngest": {"videoReferencesURL": "https://h/v.jsonl?s=1", **INGEST},
+    "RoboqlIngest": {"query": "class:cat", "displayName": "cats", **INGEST},
+    "IngestAnswer": {"ingestId": "i-1", "shardIds": ["s-1"], "duplicated": True},
     "CountAnswer": {"count": 3},
     "ShardDetails": SHARD,
     "ShardsPage": {"shards": [SHARD], **TOKEN},

@@ -1,6 +1,9 @@
+import json
+
 import pytest
 
 from tasks.core.errors import NotFound
+from tasks.roboflow_api.models import ImageReferencesIngest
 from tasks.roboflow_api.staging import StagingApi
 from tasks.roboflow_api.transport import Transport
 from tests.scripted import Reply, Scripted
@@ -34,6 +37,24 @@ def test_image_goes_up_as_a_form(server: Scripted, staging: StagingApi) -> None:
     assert seen.query == {"fileName": "a~~1.jpg", "displayName": "My batch", "api_key": KEY}
     assert b'name="a~~1.jpg"; filename="a~~1.jpg"' in seen.body
     assert b"\xff\xd8data" in seen.body
+
+
+def test_references_go_as_the_contract_writes_them(server: Scripted, staging: StagingApi) -> None:
+    server.answers({"ingestId": "i-1", "shardIds": ["s-1"], "duplicated": True})
+    answer = staging.ingest_references("dr-1", [("a.jpg", "https://h/a?s=1")], "i-1", "My batch")
+    assert (answer.ingest_id, answer.shard_ids, answer.duplicated) == ("i-1", ["s-1"], True)
+    seen = server.seen[0]
+    assert (seen.method, seen.path) == ("POST", f"{ROOT}/bulk-upload/image-references")
+    assert seen.query == {"displayName": "My batch", "api_key": KEY}
+    sent = {"imageReferences": [{"name": "a.jpg", "url": "https://h/a?s=1"}], "ingestId": "i-1"}
+    assert json.loads(seen.body) == sent == ImageReferencesIngest.model_validate(sent).wire()
+
+
+def test_query_goes_as_the_contract_writes_it(server: Scripted, staging: StagingApi) -> None:
+    staging.ingest_query("dr-1", "class:cat", "i-1", "My batch")
+    seen = server.seen[0]
+    assert (seen.method, seen.path) == ("POST", f"{ROOT}/roboql-ingest")
+    assert json.loads(seen.body) == {"query": "class:cat", "displayName": "My batch", "ingestId": "i-1"}
 
 
 def test_shard_upload_gives_place_and_limits(server: Scripted, staging: StagingApi) -> None:
