@@ -18,9 +18,11 @@ from tasks.core.request import AskedTransfer, RunRequest, check_label, parse_par
 from tasks.core.run_folder import RunFolder, find_run, list_runs, read_lock
 from tasks.core.settings import Settings, load_settings
 from tasks.roboflow_api.platform import EMBEDDED
-from tasks.sources.registry import is_bucket_url
+from tasks.sources.registry import FROM_VARIABLE, holds_secret, is_bucket_url
 from tasks.steps.runs import runs_folder, visible_runs
 from tasks.steps.stage import answering_source, find_finished, left_out, open_target
+
+SOURCE_VARIABLE = "DARKROOM_SOURCE"
 
 
 def carry_out(arguments: Sequence[str]) -> int:
@@ -54,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
     """``darkroom run``: the whole pipeline on one source."""
     settings = load_settings()
     request = RunRequest(
-        source=options.source,
+        source=kept_secret(options.source),
         workflow=options.workflow,
         platform=options.platform,
         parameters=dict(options.param),
@@ -78,6 +80,14 @@ def run(options: argparse.Namespace) -> int:
         started()
     print(f"run {summary.key} finished before: nothing to do (--rerun LABEL does it afresh)", file=sys.stderr)
     return _report(summary)
+
+
+def kept_secret(source: str) -> str:
+    """The source as it may be written down: a URL that may be signed goes into a variable of this process."""
+    if not holds_secret(source):
+        return source
+    os.environ[SOURCE_VARIABLE] = source
+    return FROM_VARIABLE + SOURCE_VARIABLE
 
 
 def _report(outcome: RunSummary | NothingNew) -> int:
@@ -126,14 +136,14 @@ def _run_flow(request: RunRequest, settings: Settings, started: Callable[[], Non
 def stage(options: argparse.Namespace) -> int:
     """``darkroom stage``: what a source holds."""
     settings = load_settings()
-    runs = options.runs or settings.runs
-    answering_source(options.source, (runs_folder(runs, settings), settings.home))
+    runs, source = options.runs or settings.runs, kept_secret(options.source)
+    answering_source(source, (runs_folder(runs, settings), settings.home))
     with starting() as started, managed_prefect_api(settings.home):
         from flows.staging import stage_source
 
         started()
         with watched_run():
-            surveyed = stage_source(source=options.source, references=options.references, runs=runs)
+            surveyed = stage_source(source=source, references=options.references, runs=runs)
     print_survey(surveyed, options.references, wide_console())
     return 0
 

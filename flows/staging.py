@@ -10,8 +10,8 @@ from pydantic import Field
 
 from tasks.core.records import Surveyed
 from tasks.core.settings import load_settings
-from tasks.sources.registry import open_source
 from tasks.steps.runs import runs_folder
+from tasks.steps.stage import answering_source
 from tasks.steps.survey import Signing
 from tasks.survey import survey_source
 
@@ -37,5 +37,5 @@ def stage_source(source: Annotated[str, Field(min_length=1)], references: str = 
     settings = load_settings()
     folder = runs_folder(runs or settings.runs, settings)
     signing = Signing(Path(references), settings.url_hours) if references else None
-    opened = open_source(source, left_out=(folder, settings.home))
+    opened = answering_source(source, (folder, settings.home))
     return survey_source(opened, folder / MANIFESTS, signing)

@@ -5,6 +5,7 @@ A backend's module, and with it the cloud's library, is imported only when its s
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,8 @@ from tasks.sources.roboql import SCHEME, RoboqlSource
 _SCHEME = re.compile(r"^([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _BUCKET_NAME = re.compile(r"[\w.$@-]+")
 _CANONICAL = {"gcs": "gs", "azure": "az", "abfs": "az", "abfss": "az"}
+FROM_VARIABLE = "env:"
+"""What a source begins with that stands in an environment variable: a signed URL is a secret."""
 REFERENCES_SUFFIX = ".jsonl"
 
 Loader = Callable[[str, tuple[Path, ...]], Source]
@@ -31,7 +34,8 @@ def open_source(url: str, left_out: tuple[Path, ...] = ()) -> Source:
     """The source that ``url`` names.
 
     Args:
-        url: as the user wrote it: a path, a pattern, or a URL of a known scheme.
+        url: as the user wrote it: a path, a pattern, a URL of a known scheme, or ``env:NAME`` for what
+            that variable holds.
         left_out: local folders that are not listed though they may lie below it: the pipeline's own output.
 
     Raises:
@@ -39,6 +43,8 @@ def open_source(url: str, left_out: tuple[Path, ...] = ()) -> Source:
     """
     if not url:
         raise BadInput("the source is empty: name a folder or bucket that holds images")
+    if url.startswith(FROM_VARIABLE):
+        return open_source(_value_of(url[len(FROM_VARIABLE) :]), left_out)
     if url.lower().startswith(SCHEME):
         return RoboqlSource(url)
     scheme, rest = split_scheme(url)
@@ -49,6 +55,18 @@ def open_source(url: str, left_out: tuple[Path, ...] = ()) -> Source:
     if loader is None:
         raise BadInput(f"unknown source scheme {scheme}://: use a folder's path or one of {_known()}")
     return loader(url if scheme not in ("", "file") else rest, left_out)
+
+
+def holds_secret(url: str) -> bool:
+    """Whether ``url`` is one that may be signed, and so must not be written down anywhere."""
+    return split_scheme(url)[0] in ("http", "https") and "?" in url
+
+
+def _value_of(variable: str) -> str:
+    value = os.environ.get(variable, "")
+    if not value or value.startswith(FROM_VARIABLE):
+        raise BadInput(f"source {FROM_VARIABLE}{variable}: set the environment variable {variable} to the source's URL")
+    return value
 
 
 def is_bucket_url(url: str) -> bool:

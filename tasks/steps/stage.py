@@ -17,6 +17,7 @@ from tasks.core.files import write_text
 from tasks.core.identity import RunIdentity, remote_id
 from tasks.core.progress import Progress
 from tasks.core.records import NothingNew, Staged
+from tasks.core.redaction import redact
 from tasks.core.request import RunRequest
 from tasks.core.run_folder import LOCK_SCHEMA, RunFolder, adopt, read_lock, staging_folder
 from tasks.core.settings import Settings
@@ -24,7 +25,7 @@ from tasks.media.manifest import ManifestFacts, NothingListed, digest_source, re
 from tasks.roboflow_api.platform import Platform, open_platform
 from tasks.roboflow_api.retrying import Timing
 from tasks.sources.base import Source
-from tasks.sources.registry import is_bucket_url, open_source
+from tasks.sources.registry import FROM_VARIABLE, holds_secret, is_bucket_url, open_source
 from tasks.sources.roboql import RoboqlSource
 from tasks.steps.context import Target
 from tasks.steps.incremental import OnlyNew, only_new, state_name
@@ -76,6 +77,11 @@ def answering_source(url: str, left_out: tuple[Path, ...]) -> Source:
         BadInput: it cannot be used.
         Transient: it does not answer.
     """
+    if holds_secret(url):
+        raise BadInput(
+            f"source {redact(url)} may be signed, and inputs are kept: put it into an environment variable NAME of "
+            f"the process that runs, and name {FROM_VARIABLE}NAME"
+        )
     source = open_source(url, left_out)
     next(source.list(), None)
     return source

@@ -106,11 +106,11 @@ def _column(file: Path, name: str) -> set[str]:
 
 def _summary(run: Run, records: StepRecords, files: int, failures: list[Failure]) -> dict[str, Any]:
     """The summary's fields, less the times of this step."""
-    request, platform = run.target.request, run.platform
+    platform = run.platform
     rejected = sum(failure.state == "rejected" for failure in failures)
     return {
         "key": run.folder.key,
-        "source": request.source,
+        "source": run.target.source.url,
         "workflow": run.target.workflow.id,
         "workflow_digest": run.target.workflow.digest,
         "platform": platform.name,
