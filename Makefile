@@ -12,6 +12,7 @@ SOURCE ?= $(SAMPLES)
 WORKFLOW ?= photo-audit
 ARGS ?=
 TESTS ?= tests
+JOBS ?= 2
 BENCH ?=
 
 export UV_NO_PROGRESS = 1
@@ -34,7 +35,7 @@ samples: setup
 
 .PHONY: test
 test: setup .venv-emulators/ready .venv-emulators/azurite/ready ## Run all tests; TESTS=path for some
-	@$(BIN)/pytest $(TESTS)
+	@$(BIN)/pytest -n $(JOBS) --dist loadfile $(TESTS)
 
 .PHONY: lint
 lint: .venv/ready ## Check style and types

@@ -27,3 +27,11 @@ class RedactingFilter(logging.Filter):
         """Always true; the record's message is redacted in place."""
         record.msg, record.args = redact(record.getMessage()), ()
         return True
+
+
+class WithoutDetails(logging.Filter):
+    """Drops what is said at level DEBUG; put it on loggers of libraries that show whole requests or answers there."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record says something above level DEBUG."""
+        return record.levelno > logging.DEBUG

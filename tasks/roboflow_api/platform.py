@@ -117,12 +117,12 @@ def _embedded_key(settings: Settings) -> SecretStr:
 
 @contextmanager
 def _connect(name: str, url: str, key: SecretStr) -> Iterator[Platform]:
-    with Transport(url, key, FIRST_CALL) as first:
+    with Transport(url, key, FIRST_CALL) as transport:
         try:
-            workspace = first.get("/", WorkspaceAnswer).workspace
+            workspace = transport.get("/", WorkspaceAnswer).workspace
         except ConnectionFailed as error:
             raise ConnectionFailed(f"{redact(url)} does not answer ({error}): is the server running?") from None
-    with Transport(url, key) as transport:
+        transport.policy = RetryPolicy()
         yield Platform(
             name=redact(name),
             url=redact(url),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,7 +18,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, NoCredentialsError
 from botocore.parsers import ResponseParserError
 
-from tasks.core.redaction import redact
+from tasks.core.redaction import WithoutDetails, redact
 from tasks.core.threads import in_background
 from tasks.sources.base import MediaObject
 from tasks.sources.s3_errors import Place, refuse_redirects, s3_errors
@@ -28,6 +29,10 @@ CONNECTIONS = 16
 CONNECT_SECONDS = 10
 READ_SECONDS = 60
 BUFFER_BYTES = 1 << 18
+
+# Session tokens and signatures stand in the requests that these log, and keys in the answers when a role is assumed.
+for _logger in ("botocore.auth", "botocore.endpoint", "botocore.parsers"):
+    logging.getLogger(_logger).addFilter(WithoutDetails())
 
 
 def open_s3(name: str) -> S3Bucket:

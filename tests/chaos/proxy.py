@@ -35,6 +35,7 @@ from tests.chaos.plan import (
 START_SECONDS = 10.0
 STOP_SECONDS = 10.0
 MAX_CONNECTIONS = 256
+SIGNING_PARAMETERS = ("signature", "X-Amz-Signature", "X-Goog-Signature", "sig")
 
 
 class FaultProxy:
@@ -55,7 +56,7 @@ class FaultProxy:
         self.problems: list[str] = []
         """What the proxy itself did wrong: empty after a sound run."""
         self.signatures: set[str] = set()
-        """Those of all signed URLs that were ever used; secrets."""
+        """Those of all signed URLs and signed requests that ever came; secrets."""
         self.bodies: list[bytearray] = []
         """Those of the requests that are to be kept, as far as they came."""
         self._keeps = keeps
@@ -201,7 +202,7 @@ class FaultProxy:
         target = urlsplit(request.target.decode())
         method, path = request.method.decode(), target.path
         with self._lock:
-            self.signatures.update(parse_qs(target.query).get("signature", ()))
+            self.signatures.update(signatures_of(request))
             call = Call(len(self._calls), method, path, connection)
             self._calls.append(call)
             if kill := self._due_kill(method, path):
@@ -219,6 +220,16 @@ class FaultProxy:
             return None
         kill, self._kill = self._kill, None
         return kill
+
+
+def signatures_of(request: h11.Request) -> Iterator[str]:
+    """What signs a request: this project's, Amazon's, Google's or Azure's way in its URL, Amazon's in its headers."""
+    query = parse_qs(urlsplit(request.target.decode()).query)
+    for name in SIGNING_PARAMETERS:
+        yield from query.get(name, ())
+    authorization = dict(request.headers).get(b"authorization", b"").decode()
+    if signature := authorization.partition(" Signature=")[2]:
+        yield signature
 
 
 @contextlib.contextmanager

@@ -59,6 +59,14 @@ def test_proxy_records_calls_without_their_query(proxy, client):
     assert (call.sent, call.received) == (5, 1)
 
 
+def test_proxy_collects_signatures(proxy, client):
+    for name in ("signature", "X-Amz-Signature", "X-Goog-Signature", "sig"):
+        client.put("/blob/1", params={name: f"{name}'s", "expires": "1"})
+    client.get("/blob/1", headers={"Authorization": "AWS4-HMAC-SHA256 Credential=1, SignedHeaders=host, Signature=0a"})
+    client.get("/blob/1", headers={"Authorization": "Bearer 1"})
+    assert proxy.signatures == {"signature's", "X-Amz-Signature's", "X-Goog-Signature's", "sig's", "0a"}
+
+
 def test_proxy_keeps_the_bodies_that_are_asked_for(server):
     with FaultProxy(server.url, keeps=lambda method, path: path == "/blob/kept") as proxy:
         with httpx.Client(base_url=proxy.url, trust_env=False) as client:
