@@ -67,6 +67,7 @@ def run(options: argparse.Namespace) -> int:
         rerun=options.rerun,
     )
     answering_source(request.source, left_out(request, settings))  # what cannot be is told before anything is started
+    runs_folder(request.runs, settings)
     with ExitStack() as held:
         started = held.enter_context(starting())
         finished_before = _finished_before(request, settings)
@@ -137,7 +138,8 @@ def stage(options: argparse.Namespace) -> int:
     """``darkroom stage``: what a source holds."""
     settings = load_settings()
     runs, source = options.runs or settings.runs, kept_secret(options.source)
-    answering_source(source, (runs_folder(runs, settings), settings.home))
+    answering_source(source, (runs, str(settings.home)))
+    runs_folder(runs, settings)  # what cannot be a place for runs is told now
     with starting() as started, managed_prefect_api(settings.home):
         from flows.staging import stage_source
 
@@ -175,7 +177,7 @@ def show(options: argparse.Namespace) -> int:
     settings = load_settings()
     runs = options.runs or settings.runs
     with visible_runs(runs, settings) as place:
-        folder = find_run(place, options.run)
+        folder = find_run(place, options.run, runs)
         summary = folder.finished()
         if summary is None:
             print(f"run {folder.key}: not finished; go on with: {read_lock(folder)['command']}")

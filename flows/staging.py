@@ -26,7 +26,8 @@ def stage_source(source: Annotated[str, Field(min_length=1)], references: str = 
         source: Folder, bucket, pattern or file of references. Example: s3://bucket/photos/**/*.jpg
         references: File for signed references, a JSON line each; whoever has it can read the media until the URLs end.
             Empty: none are made. Example: references.jsonl
-        runs: Folder that holds the runs; the manifest goes into its folder manifests. Empty: DARKROOM_RUNS, or ./runs
+        runs: Folder that holds the runs; the manifest goes into its folder manifests, for runs in a bucket into the one
+            that they are worked on in. Empty: DARKROOM_RUNS, or ./runs
 
     Returns:
         What was found: counts, sizes, why files were rejected, and the manifest's path.
@@ -37,5 +38,5 @@ def stage_source(source: Annotated[str, Field(min_length=1)], references: str = 
     settings = load_settings()
     folder = runs_folder(runs or settings.runs, settings)
     signing = Signing(Path(references), settings.url_hours) if references else None
-    opened = answering_source(source, (folder, settings.home))
+    opened = answering_source(source, (str(folder), str(settings.home)))
     return survey_source(opened, folder / MANIFESTS, signing)

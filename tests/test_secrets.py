@@ -91,7 +91,7 @@ def traced(whole_house: House, whole_storage: Storage, pool: Pool) -> Traced:
         "storage": whole_storage.proxy.signatures,
         "reference": signatures([*map(bytes, house.proxy.bodies), references]),
     }
-    assert all(len(group) > 10 for group in groups.values())
+    assert all(len(group) >= 3 * PHOTOS for group in groups.values())
     for name, group in groups.items():
         secrets |= {f"{name} {number}": text.encode() for number, text in enumerate(group)}
     return Traced(house, outcomes, secrets)

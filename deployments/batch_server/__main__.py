@@ -27,6 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
         The exit status: 0 when told to stop, 2 when it cannot start.
     """
     options = _parser().parse_args(arguments)
+    os.umask(0o077)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave)

@@ -22,7 +22,7 @@ def hold_data_folder(folder: Path) -> Iterator[None]:
     The lock is the kernel's: a killed server leaves none behind.
 
     Args:
-        folder: The data folder; made when missing.
+        folder: The data folder; made when missing, for its owner alone.
 
     Yields:
         Nothing; the folder is held inside the block.
@@ -31,7 +31,7 @@ def hold_data_folder(folder: Path) -> Iterator[None]:
         DataFolderError: It cannot be written, or another server holds it.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(0o700, parents=True, exist_ok=True)
         lock = (folder / "server.lock").open("a+")
     except OSError as error:
         reason = error.strerror or str(error)

@@ -28,6 +28,7 @@ from deployments.batch_server.store.jobs import JobStore
 from deployments.batch_server.store.outbox import OutboxStore
 from deployments.batch_server.store.outputs import OutputStore
 from deployments.batch_server.store.uploads import UploadStore
+from deployments.batch_server.troubles import RETRIES
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class World:
     limits: FetchLimits = field(default_factory=FetchLimits)
     pauses: tuple[float, ...] = PAUSES
     """Seconds between the attempts to deliver a notification."""
+    retries: tuple[float, ...] = RETRIES
+    """Seconds between the tries of a step of an ingest that failed here."""
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     """Waits, in seconds, before a fetch is tried again."""
     clock: Callable[[], float] = time.time
@@ -102,6 +105,8 @@ def build_services(settings: ServerSettings, engine: Engine, world: World) -> Se
         pool,
         Fetcher(pool, world.limits, world.sleep, world.clock),
         tell,
+        world.limits.check,
+        world.retries,
     )
     background = Background(ingester.run, delivery.run)
     return Services(

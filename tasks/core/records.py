@@ -60,10 +60,13 @@ class NothingNew(Record):
     source: str
     known: int
     """Files that are there and were processed before."""
+    rejected: int = 0
+    """New files that cannot be processed."""
 
     def line(self) -> str:
         """The last line that the command line prints."""
-        return f"nothing new in {self.source}: its {self.known} files were processed before"
+        rejected = f"; {self.rejected} new ones cannot be processed" if self.rejected else ""
+        return f"nothing new in {self.source}: its {self.known} files were processed before{rejected}"
 
 
 class Ingested(Record):

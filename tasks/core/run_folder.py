@@ -133,8 +133,13 @@ def is_key(name: str) -> bool:
     return _KEY.fullmatch(name) is not None
 
 
-def find_run(runs: Path, key: str) -> RunFolder:
+def find_run(runs: Path, key: str, named: str) -> RunFolder:
     """The folder of the run whose key begins with ``key``.
+
+    Args:
+        runs: where run folders lie.
+        key: the key, or its first digits.
+        named: how the user names that place.
 
     Raises:
         BadInput: no run, or more than one, begins so.
@@ -142,7 +147,7 @@ def find_run(runs: Path, key: str) -> RunFolder:
     found = [folder for folder in list_runs(runs) if folder.key.startswith(key)]
     if len(found) != 1:
         what = "no run" if not found else f"{len(found)} runs"
-        raise BadInput(f"{what} in {runs} with a key that begins with {key!r}: `darkroom runs` lists them")
+        raise BadInput(f"{what} in {named} with a key that begins with {key!r}: `darkroom runs` lists them")
     return found[0]
 
 

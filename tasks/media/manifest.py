@@ -19,7 +19,7 @@ from tasks.core.progress import Progress
 from tasks.core.redaction import redact
 from tasks.media.images import NotAnImage, check_size, read_header
 from tasks.media.names import encode_name
-from tasks.sources.base import IMAGE_EXTENSIONS, MediaObject, Source, SourceChanged
+from tasks.sources.base import IMAGE_EXTENSIONS, MediaObject, ReferenceSource, Source, SourceChanged
 from tasks.sources.patterns import is_pattern
 
 ROWS_PER_GROUP = 10_000
@@ -134,7 +134,7 @@ class Listing:
             NothingListed: nothing has.
         """
         if not self.files:
-            raise NothingListed(_nothing_listed(redact(self._source.url), self.ignored))
+            raise NothingListed(_nothing_listed(self._source, self.ignored))
         return self._hash.hexdigest()
 
 
@@ -207,13 +207,16 @@ def find_row(path: Path, key: str) -> ManifestRow:
     return ManifestRow(**row)
 
 
-def _nothing_listed(url: str, ignored: int) -> str:
+def _nothing_listed(source: Source, ignored: int) -> str:
+    url = redact(source.url)
     left_out = f" ({ignored} other files)" if ignored else ""
     if is_pattern(url):
         return (
             f"the pattern {url} matches no image{left_out}: * stays within one folder, **/ goes through any number of "
             "them, and a pattern that ends in / takes all below the folders it names"
         )
+    if not source.by_extension:
+        return f"nothing is in {url}"
     return f"no images in {url}{left_out}: it needs files that end in {' '.join(sorted(IMAGE_EXTENSIONS))}"
 
 
@@ -226,7 +229,7 @@ def _look(source: Source, item: MediaObject) -> ManifestRow:
         return _rejected(_row(item, shown), "the file name is not valid UTF-8: rename it")
     row = _row(item, item.key)
     try:
-        if not source.is_local and not {".", ".."}.isdisjoint(item.key.split("/")):
+        if _needs_url(source) and not {".", ".."}.isdisjoint(item.key.split("/")):
             raise NotAnImage("no URL can hold a name with a part that is . or ..: rename it")
         if item.size is not None:
             check_size(item.size)
@@ -237,6 +240,11 @@ def _look(source: Source, item: MediaObject) -> ManifestRow:
     except (NotAnImage, SourceChanged) as error:
         return _rejected(row, str(error))
     return row
+
+
+def _needs_url(source: Source) -> bool:
+    """Whether the platform may fetch from URLs that are made from the keys."""
+    return isinstance(source, ReferenceSource) and not source.only_by_reference
 
 
 def _row(item: MediaObject, key: str) -> ManifestRow:

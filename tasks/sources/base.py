@@ -46,6 +46,9 @@ class Source(Protocol):
     by_extension: bool
     """Whether only media extensions count; false where the user's pattern names the files by their extension."""
 
+    def check(self) -> None:
+        """Looks whether the place can be used, with as little as will tell; raises like :meth:`list`."""
+
     def list(self) -> Iterator[MediaObject]:
         """Every object, as a stream, in the same order each time as far as the place itself stays the same.
 

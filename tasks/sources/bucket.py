@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from tasks.core.errors import BadInput
 from tasks.sources.base import MediaObject
 from tasks.sources.patterns import Selection
 
@@ -55,14 +56,25 @@ class BucketSource:
     Args:
         bucket: where they lie.
         selection: which of them; keys of the source are relative to its root.
+        left_out: what the keys of objects begin with that lie below but do not belong to it: the pipeline's own output.
+
+    Raises:
+        BadInput: the pipeline's output is to lie in the source itself.
     """
 
     is_local = False
     only_by_reference = False
 
-    def __init__(self, bucket: Bucket, selection: Selection) -> None:
+    def __init__(self, bucket: Bucket, selection: Selection, left_out: Iterable[str] = ()) -> None:
         self._bucket = bucket
         self._selection = selection
+        inside = [prefix for prefix in left_out if prefix.startswith(selection.root)]
+        if selection.root in inside:
+            raise BadInput(
+                f"source {bucket.scheme}://{bucket.name}/{selection.text} is where the results go: "
+                "give them a folder of their own"
+            )
+        self._left_out = tuple(inside)
         self.url = f"{bucket.scheme}://{bucket.name}/{selection.text}"
         self.by_extension = selection.by_extension
         self.pins_versions = bucket.pins_versions
@@ -71,7 +83,7 @@ class BucketSource:
         """Every object selected, listed under the longest fixed prefix; a folder's own marker is none."""
         root = len(self._selection.root)
         for item in self._bucket.list(self._selection.prefix):
-            if self._selection.matches(item.key) and not item.key.endswith("/"):
+            if self._selection.matches(item.key) and not item.key.endswith("/") and not self._is_own(item.key):
                 yield _renamed(item, item.key[root:])
 
     def open(self, item: MediaObject, offset: int = 0) -> BinaryIO:
@@ -89,6 +101,13 @@ class BucketSource:
     def presign(self, items: Iterable[MediaObject], seconds: int) -> Iterator[str]:
         """A URL for each object."""
         return self._bucket.presign((self._whole(item) for item in items), seconds)
+
+    def check(self) -> None:
+        """Asks for the beginning of the listing, whatever is in it."""
+        next(self._bucket.list(self._selection.prefix), None)
+
+    def _is_own(self, key: str) -> bool:
+        return bool(self._left_out) and key.startswith(self._left_out)
 
     def _whole(self, item: MediaObject) -> MediaObject:
         return _renamed(item, self._selection.root + item.key)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from traceback import walk_tb
 
 import requests
 import urllib3
@@ -48,6 +49,19 @@ def told(bucket: str, *, one_object: bool = False) -> Iterator[None]:
     except LIBRARY_ERRORS as error:
         # No chain: the causes' texts hold whole URLs.
         raise gcs_error(error, Asked(bucket, one_object)) from None
+    except AttributeError as error:
+        if not _begins_in_the_library(error):
+            raise
+        # An error whose JSON is not Google's, as gateways send it: the library trips over it and forgets its status.
+        raise ServiceBusy(
+            f"gs://{bucket} answers with an error that is not Google's: check STORAGE_EMULATOR_HOST and proxies, "
+            "then run the same command again"
+        ) from None
+
+
+def _begins_in_the_library(error: BaseException) -> bool:
+    *_, (frame, _line) = walk_tb(error.__traceback__)
+    return str(frame.f_globals.get("__name__", "")).startswith("google.")
 
 
 def gcs_error(error: Exception, asked: Asked) -> DarkroomError:

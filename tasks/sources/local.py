@@ -59,6 +59,9 @@ class LocalSource:
         self.by_extension = selection is None or selection.by_extension
         self._selection = selection
 
+    def check(self) -> None:
+        """Nothing is left to look at: the folder was there when this was made."""
+
     def list(self) -> Iterator[MediaObject]:
         """Every regular file, in the order of the keys within each folder.
 

@@ -114,6 +114,10 @@ class References:
         self._cursor = _START
         self._first_end: float | None = None
 
+    def check(self) -> None:
+        """Reads the first line."""
+        next(self.list(), None)
+
     def list(self) -> Iterator[MediaObject]:
         """Every file, in the order of the lines.
 

@@ -26,17 +26,17 @@ FROM_VARIABLE = "env:"
 """What a source begins with that stands in an environment variable: a signed URL is a secret."""
 REFERENCES_SUFFIX = ".jsonl"
 
-Loader = Callable[[str, tuple[Path, ...]], Source]
+Loader = Callable[[str, tuple[str, ...]], Source]
 BucketLoader = Callable[[str], Bucket]
 
 
-def open_source(url: str, left_out: tuple[Path, ...] = ()) -> Source:
+def open_source(url: str, left_out: tuple[str, ...] = ()) -> Source:
     """The source that ``url`` names.
 
     Args:
         url: as the user wrote it: a path, a pattern, a URL of a known scheme, or ``env:NAME`` for what
             that variable holds.
-        left_out: local folders that are not listed though they may lie below it: the pipeline's own output.
+        left_out: paths and URLs of places that are not listed though they may lie in it: the pipeline's own output.
 
     Raises:
         BadInput: the scheme is unknown, or the place cannot be used.
@@ -47,19 +47,20 @@ def open_source(url: str, left_out: tuple[Path, ...] = ()) -> Source:
         return open_source(_value_of(url[len(FROM_VARIABLE) :]), left_out)
     if url.lower().startswith(SCHEME):
         return RoboqlSource(url)
-    scheme, rest = split_scheme(url)
+    scheme = split_scheme(url)[0]
     if scheme in _BUCKETS:
         bucket, path = open_bucket(url)
-        return BucketSource(bucket, parse_selection(path))
+        return BucketSource(bucket, parse_selection(path), _prefixes_in(scheme, bucket.name, left_out))
     loader = _LOADERS.get(scheme)
     if loader is None:
         raise BadInput(f"unknown source scheme {scheme}://: use a folder's path or one of {_known()}")
-    return loader(url if scheme not in ("", "file") else rest, left_out)
+    return loader(url, left_out)
 
 
 def holds_secret(url: str) -> bool:
     """Whether ``url`` is one that may be signed, and so must not be written down anywhere."""
-    return split_scheme(url)[0] in ("http", "https") and "?" in url
+    scheme, rest = split_scheme(url)
+    return scheme in ("http", "https") and ("?" in rest or "@" in rest.partition("/")[0])
 
 
 def _value_of(variable: str) -> str:
@@ -92,6 +93,41 @@ def open_bucket(url: str) -> tuple[Bucket, str]:
     return _BUCKETS[scheme](name), path
 
 
+def local_path(url: str) -> Path | None:
+    """The path that a plain path or ``file://…`` URL names, or ``None`` for any other URL.
+
+    Raises:
+        BadInput: it names a host, or the home of an unknown user.
+    """
+    scheme, rest = split_scheme(url)
+    if scheme not in ("", "file"):
+        return None
+    if scheme == "file":
+        host, slash, path = rest.partition("/")
+        if host not in ("", "localhost") or not slash:
+            raise BadInput(f"{url} names a host, not a folder: write file:///path, with three slashes")
+        return Path("/" + unquote(path))
+    try:
+        return Path(url).expanduser()
+    except RuntimeError:
+        raise BadInput(f"{url} names the home of an unknown user: write the path in full") from None
+
+
+def _prefixes_in(scheme: str, name: str, places: tuple[str, ...]) -> tuple[str, ...]:
+    """What keys of the bucket begin with that lie in one of ``places``."""
+    prefixes = []
+    for place in places:
+        there, rest = split_scheme(place)
+        bucket, _, path = rest.partition("/")
+        if (there, bucket) == (scheme, name):
+            prefixes.append(path.rstrip("/") + "/" if path.strip("/") else "")
+    return tuple(prefixes)
+
+
+def _folders(places: tuple[str, ...]) -> tuple[Path, ...]:
+    return tuple(path for place in places if (path := local_path(place)) is not None)
+
+
 def split_scheme(url: str) -> tuple[str, str]:
     """Scheme, in lower case and under its usual name, and the rest; a path has the scheme ``""``."""
     match = _SCHEME.match(url)
@@ -101,37 +137,28 @@ def split_scheme(url: str) -> tuple[str, str]:
     return _CANONICAL.get(scheme, scheme), url[match.end() :]
 
 
-def _open_path(text: str, left_out: tuple[Path, ...]) -> Source:
+def _open_path(url: str, left_out: tuple[str, ...]) -> Source:
     """A folder, a file, a pattern, or a file of references; what exists under that very name is no pattern."""
-    try:
-        path = Path(text).expanduser()
-    except RuntimeError:
-        raise BadInput(f"source {text} names the home of an unknown user: write the path in full") from None
+    path, folders = local_path(url), _folders(left_out)
+    assert path is not None
     if path.is_file():
         if path.suffix.lower() == REFERENCES_SUFFIX:
             return _open_references(str(path), left_out)
-        return LocalSource(path.parent, left_out, exactly(path.name), named=text)
-    if not is_pattern(text) or path.exists():
-        return LocalSource(path, left_out, named=text)
-    selection = parse_selection(str(path) + ("/" if text.endswith("/") else ""))
+        return LocalSource(path.parent, folders, exactly(path.name), named=url)
+    if path.exists() or not is_pattern(str(path)):
+        return LocalSource(path, folders, named=url)
+    selection = parse_selection(str(path) + ("/" if url.endswith("/") else ""))
     inside = parse_selection(selection.text[len(selection.root) :])
-    return LocalSource(Path(selection.root or "."), left_out, inside, named=text)
+    return LocalSource(Path(selection.root or "."), folders, inside, named=url)
 
 
-def _open_file_url(rest: str, left_out: tuple[Path, ...]) -> Source:
-    host, slash, path = rest.partition("/")
-    if host not in ("", "localhost") or not slash:
-        raise BadInput(f"source file://{rest} names a host, not a folder: write file:///path, with three slashes")
-    return _open_path("/" + unquote(path), left_out)
-
-
-def _open_references(url: str, _left_out: tuple[Path, ...]) -> Source:
+def _open_references(url: str, _left_out: tuple[str, ...]) -> Source:
     from tasks.sources.references import open_references
 
     return open_references(url)
 
 
-def _open_sftp(url: str, _left_out: tuple[Path, ...]) -> Source:
+def _open_sftp(url: str, _left_out: tuple[str, ...]) -> Source:
     from tasks.sources.sftp import open_sftp
 
     return open_sftp(url)
@@ -159,7 +186,7 @@ def _open_azure(name: str) -> Bucket:
 
 _LOADERS: dict[str, Loader] = {
     "": _open_path,
-    "file": _open_file_url,
+    "file": _open_path,
     "sftp": _open_sftp,
     "https": _open_references,
     "http": _open_references,

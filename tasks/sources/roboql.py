@@ -35,6 +35,9 @@ class RoboqlSource:
         """What stands for a listing's digest; the same query is the same run, and a rerun label makes it another."""
         return hashlib.sha256(self.url.encode()).hexdigest()
 
+    def check(self) -> None:
+        """Nothing can be looked at from here."""
+
     def list(self) -> Iterator[MediaObject]:
         """Nothing: the library cannot be listed from here."""
         return iter(())

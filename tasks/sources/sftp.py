@@ -115,6 +115,10 @@ class SftpSource:
         self._sessions = sessions
         self._selection = selection
 
+    def check(self) -> None:
+        """Logs in, and looks whether the folder is there."""
+        self._root()
+
     def list(self) -> Iterator[MediaObject]:
         """Every regular file selected, in the order of the names within each folder.
 

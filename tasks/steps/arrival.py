@@ -73,7 +73,7 @@ def arrived(run: Run) -> frozenset[str]:
     return refused | _present(run)
 
 
-def watch(run: Run, expected: int, *, by_reference: bool) -> dict[str, str]:
+def watch(run: Run, expected: int, *, by_reference: bool, shards: frozenset[str] | None = None) -> dict[str, str]:
     """Waits until ``expected`` files are in or refused; gives the refused ones with their reasons.
 
     Args:
@@ -81,6 +81,7 @@ def watch(run: Run, expected: int, *, by_reference: bool) -> dict[str, str]:
         expected: files that were sent.
         by_reference: the platform fetches the files itself; those that never come could not be fetched. Where they were
             uploaded, the platform has lost them.
+        shards: the only shards whose word counts; others are of earlier attempts. ``None``: all of them.
 
     Raises:
         RunIncomplete: files are missing when the deadline has passed, or the platform has lost some.
@@ -106,7 +107,7 @@ def watch(run: Run, expected: int, *, by_reference: bool) -> dict[str, str]:
         return silent
 
     state = poll_until(
-        lambda: look(run, expected),
+        lambda: look(run, expected, shards),
         ended,
         deadline=DEADLINE,
         pace=run.platform.pace,
@@ -139,14 +140,14 @@ def _present(run: Run) -> frozenset[str]:
     return frozenset(file.file_name for file in run.platform.staging.files(run.remote_id))
 
 
-def look(run: Run, expected: int | None = None) -> BatchState:
-    """The batch as it is; its shards are asked for only where the count leaves something open."""
+def look(run: Run, expected: int | None = None, only: frozenset[str] | None = None) -> BatchState:
+    """The batch as it is; its shards, all or ``only`` some, are asked for where the count leaves something open."""
     staging = run.platform.staging
     try:
         count = staging.count(run.remote_id)
         if expected is not None and count >= expected:
             return BatchState(count)
-        shards = list(staging.shards(run.remote_id))
+        shards = [shard for shard in staging.shards(run.remote_id) if only is None or shard.shard_id in only]
     except NotFound:
         return BatchState(0, exists=False)
     kinds = [shard.status_type.lower() for shard in shards]

@@ -35,4 +35,4 @@ def place_of(run: Run) -> str:
 def remember(run: Run) -> None:
     """Has incremental runs of the same request leave out what this one has accounted for."""
     if run.target.request.only_new:
-        advance(run.folder, run.target.runs.states, state_of(run.target))
+        advance(run.folder, run.target.runs.states, state_of(run.target), run.target.asked)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Literal, TypeVar
 
 from tasks.core.errors import RunIncomplete
@@ -40,6 +41,7 @@ class Target:
         destination: where results are published to, or ``None``.
         transfer: whether files are uploaded from here or fetched by the platform.
         transfer_note: why it is not as one might expect, or nothing.
+        asked: when it was asked for.
         url_hours: hours for which signed URLs are asked to be valid.
     """
 
@@ -52,6 +54,7 @@ class Target:
     transfer: Transfer = "upload"
     transfer_note: str = ""
     url_hours: float = 24.0
+    asked: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
 def _nothing() -> None:

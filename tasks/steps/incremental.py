@@ -13,6 +13,7 @@ import fcntl
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +24,6 @@ import pyarrow.parquet as pq
 
 from tasks.core.errors import LocalFault, RunIncomplete
 from tasks.core.identity import MediaKind, ResultOptions, digest_json
-from tasks.core.records import RunSummary
 from tasks.core.run_folder import RunFolder
 from tasks.media.versions import VersionIndex, version_of, version_text
 from tasks.results.writer import read_batches
@@ -41,7 +41,7 @@ SCHEMA = pa.schema(
         ("key", pa.string()),  # below the source's root
         ("version", pa.string()),
         ("run", pa.string()),  # key of the run that processed it
-        ("time", pa.timestamp("us", tz="UTC")),  # when that run began
+        ("time", pa.timestamp("us", tz="UTC")),  # when that run was asked for
     ],
     metadata={"darkroom.schema": "state/1"},
 )
@@ -91,14 +91,20 @@ class OnlyNew:
         processed: the versions that were.
     """
 
-    def __init__(self, source: Source, processed: VersionIndex) -> None:
+    def __init__(self, source: Source, processed: VersionIndex, *, has_state: bool = True) -> None:
         self._source = source
         self._processed = processed
+        self.has_state = has_state
+        """Whether an earlier run was remembered."""
         self.url = source.url
         self.is_local = source.is_local
         self.by_extension = source.by_extension
         self.known = 0
         """Objects that the last listing left out."""
+
+    def check(self) -> None:
+        """Looks whether the source can be used."""
+        self._source.check()
 
     def list(self) -> Iterator[MediaObject]:
         """Every object that is new or has changed."""
@@ -117,8 +123,8 @@ class OnlyNew:
 class OnlyNewReferences(OnlyNew):
     """The same of a source whose objects a platform can fetch."""
 
-    def __init__(self, source: ReferenceSource, processed: VersionIndex) -> None:
-        super().__init__(source, processed)
+    def __init__(self, source: ReferenceSource, processed: VersionIndex, *, has_state: bool = True) -> None:
+        super().__init__(source, processed, has_state=has_state)
         self._references = source
         self.pins_versions = source.pins_versions
         self.only_by_reference = source.only_by_reference
@@ -144,17 +150,19 @@ def only_new(source: Source, states: Place, name: str) -> Iterator[OnlyNew]:
         LocalFault: the state is damaged.
     """
     with VersionIndex() as processed:
+        has_state = False
         with TemporaryDirectory() as scratch:
             for batch in _read(states, name, Path(scratch)):
+                has_state = True
                 for key, version in zip(batch["key"].to_pylist(), batch["version"].to_pylist(), strict=True):
                     processed.add(key, version)
         if isinstance(source, ReferenceSource):
-            yield OnlyNewReferences(source, processed)
+            yield OnlyNewReferences(source, processed, has_state=has_state)
         else:
-            yield OnlyNew(source, processed)
+            yield OnlyNew(source, processed, has_state=has_state)
 
 
-def advance(folder: RunFolder, states: Place, name: str) -> None:
+def advance(folder: RunFolder, states: Place, name: str, asked: datetime) -> None:
     """Remembers the files of a reconciled run, in place of what the state had of them; doing so again changes nothing.
 
     These are all that were processed, rejected, or failed in processing. A file that a later run processed stays as
@@ -164,6 +172,7 @@ def advance(folder: RunFolder, states: Place, name: str) -> None:
         folder: of the run.
         states: where states lie.
         name: of the state.
+        asked: when the run was asked for, the last time: the source was as it says after that.
 
     Raises:
         RunIncomplete: the run is not reconciled.
@@ -175,7 +184,7 @@ def advance(folder: RunFolder, states: Place, name: str) -> None:
     with _alone(folder.root.parent / STATES, name), TemporaryDirectory() as scratch:
         merged = Path(scratch) / f"new-{name}"
         with pq.ParquetWriter(merged, SCHEMA, compression="zstd") as writer:
-            for table in _grouped(_merged(folder, summary, _read(states, name, Path(scratch)))):
+            for table in _grouped(_merged(folder, asked, _read(states, name, Path(scratch)))):
                 writer.write_table(table, row_group_size=ROWS_PER_GROUP)
         states.put(name, merged)
 
@@ -188,25 +197,25 @@ def _alone(place: Path, name: str) -> Iterator[None]:
         yield
 
 
-def _merged(folder: RunFolder, summary: RunSummary, old: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def _merged(folder: RunFolder, asked: datetime, old: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     with VersionIndex() as ours:
         for key, version in _remembered(folder):
             ours.add(key, version)
         for batch in old:
-            yield batch.filter(pa.array([_stays(row, ours, summary) for row in batch.to_pylist()], pa.bool_()))
+            yield batch.filter(pa.array([_stays(row, ours, asked) for row in batch.to_pylist()], pa.bool_()))
         rows = ours.items()
         while some := list(islice(rows, _ROWS_AT_ONCE)):
             keys, versions = zip(*some, strict=True)
-            columns = (keys, versions, [summary.key] * len(some), [summary.started] * len(some))
+            columns = (keys, versions, [folder.key] * len(some), [asked] * len(some))
             arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
             yield pa.record_batch(arrays, schema=SCHEMA)
 
 
-def _stays(row: dict[str, Any], ours: VersionIndex, summary: RunSummary) -> bool:
+def _stays(row: dict[str, Any], ours: VersionIndex, asked: datetime) -> bool:
     """Whether the state's row stays; where it does, ours is dropped."""
     if ours.get(row["key"]) is None:
         return True
-    if row["time"] > summary.started:
+    if row["time"] > asked:
         ours.discard(row["key"])
         return True
     return False

@@ -58,15 +58,13 @@ def _ingest(run: Run, files: int) -> Ingested:
         changed |= _changed(run, part.part)
     refused: dict[str, str] = {}
     if len(changed) < files:
-        refused = watch(run, files - len(changed), by_reference=sender.by_reference)
+        shards = sender.shards() if isinstance(sender, Referral) else None
+        refused = watch(run, files - len(changed), by_reference=sender.by_reference, shards=shards)
     lost = changed | refused
     if sender.by_reference:
         lost = _outdated(run) | lost
     if len(lost) == files:
-        raise RunFailed(
-            f"none of the {files} files could be ingested; the first reason: {next(iter(lost.values()))}. "
-            "After mending the cause, pass --rerun LABEL for a run afresh"
-        )
+        raise _none_ingested(sender, lost)
     parts, size = _write_outcome(run, sender, lost)
     return Ingested(
         batch_id=run.remote_id,
@@ -76,6 +74,18 @@ def _ingest(run: Run, files: int) -> Ingested:
         parts=0 if sender.one_by_one else parts,
         bytes=size,
         seconds=run.timing.clock() - begun,
+    )
+
+
+def _none_ingested(sender: Sender, lost: dict[str, str]) -> RunFailed:
+    """The error; what the platform could not fetch it is asked to fetch again by the next process."""
+    what = "pass --rerun LABEL for a run afresh"
+    if isinstance(sender, Referral):
+        sender.give_up()
+        what = "run the same command again"
+    reason = next(iter(lost.values())).rstrip(".")
+    return RunFailed(
+        f"none of the {len(lost)} files could be ingested; the first reason: {reason}. After mending the cause, {what}"
     )
 
 

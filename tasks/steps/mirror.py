@@ -96,6 +96,10 @@ class Mirror:
                 _settle(RunFolder(staged), folder)
         return True
 
+    def is_elsewhere(self, folder: RunFolder) -> bool:
+        """Whether another machine has begun the run, or gone on with it, and has not finished it."""
+        return self._is_ahead(folder) and not self._remote(folder).has(folder.summary.name)
+
     def complete(self, folder: RunFolder) -> None:
         """Brings the exported files of a finished run that was pulled; of any other run nothing is missing."""
         if not is_whole(folder):

@@ -12,6 +12,7 @@ from tasks.core.request import AskedTransfer
 from tasks.sources.base import MediaObject, ReferenceSource, Source
 from tasks.steps.context import Transfer
 
+HTTPS = 443
 PROBE = MediaObject("probe", 0, None, None)
 
 
@@ -54,13 +55,22 @@ def _hindrance(source: ReferenceSource, allowed_hosts: frozenset[str]) -> str:
     endpoint = source.endpoint()
     parts = urlsplit(endpoint)
     host = parts.hostname or ""
-    if host not in allowed_hosts and (parts.scheme != "https" or not _looks_public(host)):
+    public = parts.scheme == "https" and parts.port in (None, HTTPS) and _looks_public(host)
+    if not public and not any(_allows(allowed, host) for allowed in allowed_hosts):
         return f"{endpoint} is no public https address"
     try:
         list(source.presign([PROBE], 60))
     except BadInput as error:
         return str(error)
     return ""
+
+
+def _allows(allowed: str, host: str) -> bool:
+    """Whether an entry, a name, an address or a network, stands for that host."""
+    try:
+        return ipaddress.ip_address(host) in ipaddress.ip_network(allowed, strict=False)
+    except ValueError:
+        return allowed.lower().rstrip(".") == host.rstrip(".")
 
 
 def _looks_public(host: str) -> bool:

@@ -21,6 +21,7 @@ from tasks.transfer.shards import Shard
 
 PARALLEL_CHUNKS = 2
 SECONDS_PER_HOUR = 3600
+ATTEMPT = "attempt"
 
 
 class Signed(NamedTuple):
@@ -56,13 +57,14 @@ class Referral:
         self._run = run
         self._source: ReferenceSource = source
         self._most = self._begun_with(most)
+        self._attempt = self._attempts()
 
     def parts(self) -> Iterator[Shard]:
         """The chunks, always the same ones for one run; one is in memory at a time."""
         rows = read_manifest(self._run.folder.manifest, "staged")
-        number = 0
+        number, again = 0, f"-again-{self._attempt}" if self._attempt else ""
         while chunk := tuple(islice(rows, self._most)):
-            yield Shard(f"chunk-{number:06d}", chunk)
+            yield Shard(f"chunk-{number:06d}{again}", chunk)
             number += 1
 
     def send(self) -> None:
@@ -70,6 +72,24 @@ class Referral:
         self._warn_of_short_lifetime()
         for _ in map_bounded(self._bring, self._signed(), PARALLEL_CHUNKS):
             pass  # how far it is shows in what the platform has fetched
+
+    def shards(self) -> frozenset[str] | None:
+        """The platform's shards of what this attempt has sent, or ``None`` where it has not told them."""
+        told: set[str] = set()
+        for chunk in self.parts():
+            entry = self._run.journal.confirmed(INGEST, chunk.part)
+            if entry is None or not entry["shards"]:
+                return None
+            told.update(entry["shards"])
+        return frozenset(told)
+
+    def give_up(self) -> None:
+        """Has the next process send everything anew, under other ingest ids: nothing of this attempt has arrived."""
+        self._run.journal.confirm(INGEST, ATTEMPT, number=self._attempt + 1)
+
+    def _attempts(self) -> int:
+        known = self._run.journal.confirmed(INGEST, ATTEMPT)
+        return int(known["number"]) if known else 0
 
     def _begun_with(self, most: int) -> int:
         known = self._run.journal.confirmed(INGEST, "way")
@@ -93,9 +113,11 @@ class Referral:
         answer = run.platform.staging.ingest_references(
             run.remote_id, signed.references, f"{run.remote_id}-{part}", run.remote_id
         )
-        run.journal.confirm(INGEST, part, changed={}, duplicated=answer.duplicated)
+        run.journal.confirm(INGEST, part, changed={}, duplicated=answer.duplicated, shards=answer.shard_ids)
 
     def _warn_of_short_lifetime(self) -> None:
+        if self._source.only_by_reference:
+            return  # whoever signed those URLs has chosen
         hours, given = self._run.target.url_hours, self._source.longest_lifetime()
         if given is not None and given < hours * SECONDS_PER_HOUR:
             self._run.tell(

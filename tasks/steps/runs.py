@@ -16,7 +16,7 @@ from tasks.core.settings import Settings
 from tasks.core.threads import map_bounded
 from tasks.sources.registry import is_bucket_url
 from tasks.steps.mirror import Mirror
-from tasks.transfer.places import LocalPlace, Place, open_place
+from tasks.transfer.places import Place, open_place
 
 STATES = ".state"
 PARALLEL_FETCHES = 8
@@ -43,10 +43,14 @@ class Runs:
 
 
 def runs_folder(url: str, settings: Settings) -> Path:
-    """The folder of this machine that holds the runs of ``url``."""
-    if not is_bucket_url(url):
-        return Path(url)
-    return settings.home / "runs" / hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:16]
+    """The folder of this machine that holds the runs of ``url``.
+
+    Raises:
+        BadInput: it is no place that can be written to.
+    """
+    if is_bucket_url(url):
+        return settings.home / "runs" / hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:16]
+    return Path(open_place(url).url)
 
 
 def open_runs(url: str, settings: Settings) -> Runs:
@@ -55,10 +59,9 @@ def open_runs(url: str, settings: Settings) -> Runs:
     Raises:
         BadInput: it is no place that can be written to.
     """
-    folder = runs_folder(url, settings)
+    folder, place = runs_folder(url, settings), open_place(url)
     if not is_bucket_url(url):
-        return Runs(folder, LocalPlace(folder), None)
-    place = open_place(url)
+        return Runs(folder, place, None)
     next(place.folders(), None)  # a bucket that cannot be used is told before any work
     return Runs(folder, place, Mirror(place))
 
@@ -71,7 +74,7 @@ def visible_runs(url: str, settings: Settings) -> Iterator[Path]:
         BadInput: the bucket cannot be read.
     """
     if not is_bucket_url(url):
-        yield Path(url)
+        yield runs_folder(url, settings)
         return
     place = open_runs(url, settings).place
     with TemporaryDirectory(prefix="darkroom-runs-") as name:

@@ -22,10 +22,10 @@ from tasks.core.request import RunRequest
 from tasks.core.run_folder import LOCK_SCHEMA, RunFolder, adopt, read_lock, staging_folder
 from tasks.core.settings import Settings
 from tasks.media.manifest import ManifestFacts, NothingListed, digest_source, read_manifest, write_manifest, write_rows
-from tasks.roboflow_api.platform import Platform, open_platform
+from tasks.roboflow_api.platform import EMBEDDED, Platform, open_platform
 from tasks.roboflow_api.retrying import Timing
 from tasks.sources.base import Source
-from tasks.sources.registry import FROM_VARIABLE, holds_secret, is_bucket_url, open_source
+from tasks.sources.registry import FROM_VARIABLE, holds_secret, open_source
 from tasks.sources.roboql import RoboqlSource
 from tasks.steps.context import Target
 from tasks.steps.incremental import OnlyNew, only_new, state_name
@@ -46,7 +46,8 @@ def open_target(request: RunRequest, settings: Settings) -> Iterator[Target]:
     source = answering_source(request.source, left_out(request, settings))
     if isinstance(source, RoboqlSource) and request.only_new:
         raise BadInput("--only-new cannot know what a query picks: leave it out, and give each night a --rerun LABEL")
-    way = choose_transfer(request.transfer, source, settings.allowed_hosts())
+    allowed = settings.allowed_hosts() if request.platform == EMBEDDED else []
+    way = choose_transfer(request.transfer, source, allowed)
     runs = open_runs(request.runs, settings)
     destination = _open_destination(request.destination) if request.destination else None
     with open_platform(request.platform, settings) as platform:
@@ -70,7 +71,7 @@ def open_target(request: RunRequest, settings: Settings) -> Iterator[Target]:
             yield replace(target, source=new)
 
 
-def answering_source(url: str, left_out: tuple[Path, ...]) -> Source:
+def answering_source(url: str, left_out: tuple[str, ...]) -> Source:
     """The source, looked into once, so that a place that cannot be used is told at once and not tried for minutes.
 
     Raises:
@@ -83,14 +84,13 @@ def answering_source(url: str, left_out: tuple[Path, ...]) -> Source:
             f"the process that runs, and name {FROM_VARIABLE}NAME"
         )
     source = open_source(url, left_out)
-    next(source.list(), None)
+    source.check()
     return source
 
 
-def left_out(request: RunRequest, settings: Settings) -> tuple[Path, ...]:
-    """The pipeline's own folders, which are no part of a source that they lie in."""
-    own = (request.runs, request.destination)
-    return (*(Path(place) for place in own if place and not is_bucket_url(place)), settings.home)
+def left_out(request: RunRequest, settings: Settings) -> tuple[str, ...]:
+    """The pipeline's own places, which are no part of a source that they lie in."""
+    return tuple(filter(None, (request.runs, request.destination, str(settings.home))))
 
 
 def _open_destination(url: str) -> Place:
@@ -150,10 +150,12 @@ def stage(target: Target, progress: Progress, timing: Timing) -> Staged | Nothin
         try:
             facts = _write_manifest(target.source, manifest, progress)
         except NothingListed:
-            if isinstance(target.source, OnlyNew) and target.source.known:
+            if isinstance(target.source, OnlyNew) and target.source.has_state:
                 return NothingNew(source=target.source.url, known=target.source.known)
             raise
         if facts.files and facts.files == facts.rejected:
+            if isinstance(target.source, OnlyNew) and target.source.has_state:
+                return NothingNew(source=target.source.url, known=target.source.known, rejected=facts.rejected)
             raise BadInput(_none_usable(manifest, facts))
         identity = identify(target, facts.digest)
         run = RunFolder(runs / identity.key())
@@ -168,9 +170,26 @@ def stage(target: Target, progress: Progress, timing: Timing) -> Staged | Nothin
         )
         lock = _lock(target.request, target.platform, identity, staged, started)
         write_text(folder / run.lock_file.name, json.dumps(lock, indent=2, ensure_ascii=False) + "\n")
-        if target.runs.mirror is None or not target.runs.mirror.pull(run):
+        if not _brought(target, run):
             adopt(folder, run)
     return load_staged(run)
+
+
+def _brought(target: Target, run: RunFolder) -> bool:
+    """Whether the run was brought here from its bucket, because it got further elsewhere.
+
+    Raises:
+        BadInput: only another machine can finish it.
+    """
+    mirror = target.runs.mirror
+    if mirror is None:
+        return False
+    if target.platform.name == EMBEDDED and mirror.is_elsewhere(run):
+        raise BadInput(
+            f"run {run.key} was begun with the embedded server of another machine or home, which alone can finish it: "
+            "run the same command there, or pass --rerun LABEL; a --platform URL lets any machine go on"
+        )
+    return mirror.pull(run)
 
 
 def _write_manifest(source: Source, path: Path, progress: Progress) -> ManifestFacts:

@@ -19,6 +19,7 @@ from tasks.media.manifest import ManifestRow, read_manifest, write_manifest
 from tasks.roboflow_api.models import MAX_REFERENCES
 from tasks.roboflow_api.retrying import Timing
 from tasks.sources.base import ReferenceSource, Source
+from tasks.sources.roboql import RoboqlSource
 
 DIGITS = 16
 SECONDS_PER_HOUR = 3600
@@ -55,6 +56,10 @@ def survey(
     begun = timing.clock()
     if signing is not None and not isinstance(source, ReferenceSource):
         raise BadInput(f"nobody but this machine can read {source.url}: leave out --references")
+    if signing is not None and not signing.file.parent.is_dir():
+        raise BadInput(f"there is no folder {signing.file.parent} for the references: name another file")
+    if isinstance(source, RoboqlSource):
+        raise BadInput(f"{source.url}: the platform's own library cannot be listed from here; run it instead")
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".survey-", dir=folder) as name:
         written = Path(name) / "manifest.parquet"
@@ -83,9 +88,13 @@ def _write_references(source: ReferenceSource, manifest: Path, signing: Signing)
     with appearing(signing.file) as partial:
         partial.unlink(missing_ok=True)
         handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            while chunk := tuple(islice(rows, MAX_REFERENCES)):
-                file.writelines(_lines(source, chunk, signing.hours))
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                while chunk := tuple(islice(rows, MAX_REFERENCES)):
+                    file.writelines(_lines(source, chunk, signing.hours))
+        except BaseException:
+            partial.unlink()  # half a file of secrets is of use to nobody
+            raise
 
 
 def _lines(source: ReferenceSource, rows: tuple[ManifestRow, ...], hours: float) -> Iterator[str]:

@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import unquote
 
 from tasks.core.errors import BadInput, ConnectionFailed
 from tasks.core.files import appearing
@@ -15,7 +14,7 @@ from tasks.sources.base import MediaObject, SourceChanged
 from tasks.sources.bucket import Bucket
 from tasks.sources.local import LocalSource
 from tasks.sources.patterns import is_pattern
-from tasks.sources.registry import open_bucket, split_scheme
+from tasks.sources.registry import local_path, open_bucket
 from tasks.transfer.unpack import safe_name
 
 PARALLEL_TRANSFERS = 8
@@ -160,14 +159,11 @@ def open_place(url: str) -> Place:
     Raises:
         BadInput: it is empty, a pattern, or of a scheme that cannot be written to.
     """
-    scheme, rest = split_scheme(url)
-    if scheme == "":
-        return LocalPlace(_folder(url))
-    if scheme == "file":
-        host, slash, path = rest.partition("/")
-        if host not in ("", "localhost") or not slash:
-            raise BadInput(f"{url} names a host, not a folder: write file:///path, with three slashes")
-        return LocalPlace(_folder("/" + unquote(path)))
+    if not url:
+        raise BadInput("the folder to write to is empty: name one")
+    folder = local_path(url)
+    if folder is not None:
+        return LocalPlace(_checked(folder))
     bucket, path = open_bucket(url)
     if is_pattern(path):
         shown = f"{bucket.scheme}://{bucket.name}/{path.partition('?')[0]}"
@@ -175,18 +171,12 @@ def open_place(url: str) -> Place:
     return BucketPlace(bucket, path)
 
 
-def _folder(text: str) -> Path:
+def _checked(folder: Path) -> Path:
     """The folder; what exists under that very name is no pattern."""
-    if not text:
-        raise BadInput("the folder to write to is empty: name one")
-    try:
-        folder = Path(text).expanduser()
-    except RuntimeError:
-        raise BadInput(f"{text} names the home of an unknown user: write the path in full") from None
     if folder.exists() and not folder.is_dir():
-        raise BadInput(f"{text} is a file: name a folder to write to")
-    if is_pattern(text) and not folder.exists():
-        raise BadInput(f"{text} is to be written to, so it cannot be a pattern: name a folder")
+        raise BadInput(f"{folder} is a file: name a folder to write to")
+    if is_pattern(str(folder)) and not folder.exists():
+        raise BadInput(f"{folder} is to be written to, so it cannot be a pattern: name a folder")
     return folder
 
 

@@ -189,7 +189,8 @@ class House:
     ) -> Outcome:
         """Runs the command and kills it at the first call that matches, to the server or through another proxy."""
         kill = KillAt(lambda: child.pid, 0, moment, matching)
-        with armed(proxy or self.proxy, kill), self.start(label, *launch, **different) as child:
+        # Armed once the command is there: what an earlier one has left under way on the server could match before.
+        with self.start(label, *launch, **different) as child, armed(proxy or self.proxy, kill):
             return finish(child)
 
     def get(self, path: str, **params: str) -> Any:

@@ -7,7 +7,7 @@ import pytest
 
 from tasks.core.settings import Settings
 from tasks.steps.runs import runs_folder
-from tests.chaos.calls import counts_batch, creates_job, downloads, sends_shard, stores
+from tests.chaos.calls import creates_job, downloads, sends_shard, stores
 from tests.chaos.house import SHARDS, assert_killed, assert_whole
 from tests.chaos.plan import Moment
 
@@ -15,7 +15,6 @@ pytestmark = [pytest.mark.engine, pytest.mark.prefect_server]
 
 CALLS = (
     (sends_shard, Moment.AFTER_UPSTREAM_ANSWER),
-    (counts_batch, Moment.BEFORE_FORWARD),
     (creates_job, Moment.AFTER_UPSTREAM_ANSWER),
     (downloads, Moment.MID_RESPONSE),
 )

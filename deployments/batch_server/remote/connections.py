@@ -5,6 +5,7 @@ protocol itself does.
 """
 
 import asyncio
+import select
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator
@@ -50,14 +51,32 @@ class Request:
             raise FetchFailed(UNREACHABLE, f"{self.target.shown} cannot be asked for: {error}") from None
 
 
+class Arrivals(asyncio.StreamReaderProtocol):
+    """Fills a stream, and knows how much has come."""
+
+    received = 0
+    """Bytes, read or not."""
+
+    def data_received(self, data: bytes) -> None:
+        """Take what has come."""
+        self.received += len(data)
+        super().data_received(data)
+
+
 class Connection:
     """One connection; every failure of it is Transient."""
 
     def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: Target, read_timeout: float
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        arrivals: Arrivals,
+        target: Target,
+        read_timeout: float,
     ) -> None:
         self.origin = target.origin
-        self._reader, self._writer = reader, writer
+        self._reader, self._writer, self._arrivals = reader, writer, arrivals
+        self._taken = 0
         self._timeout = read_timeout
         self._protocol = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEADERS)
         self._shown = target.shown
@@ -81,16 +100,29 @@ class Connection:
                 return
 
     def rearm(self) -> bool:
-        """Make ready for another request; whether that is possible."""
+        """Make ready for another request; whether that is possible.
+
+        It is not where more has come than was asked for: that would pass for the next answer.
+        """
         if self._protocol.our_state is not h11.DONE or self._protocol.their_state is not h11.DONE:
+            return False
+        if self._protocol.trailing_data != (b"", False) or self._has_unread:
             return False
         self._protocol.start_next_cycle()
         return True
 
     @property
-    def is_closed(self) -> bool:
-        """Whether the other side has ended it while nobody used it."""
-        return self._reader.at_eof() or self._writer.is_closing()
+    def is_spoilt(self) -> bool:
+        """Whether the other side has ended it, or sent anything, while nobody used it."""
+        if self._has_unread or self._reader.at_eof() or self._writer.is_closing():
+            return True
+        arrived = select.poll()
+        arrived.register(self._writer.get_extra_info("socket"), select.POLLIN)
+        return bool(arrived.poll(0))
+
+    @property
+    def _has_unread(self) -> bool:
+        return self._arrivals.received > self._taken
 
     def close(self) -> None:
         """End it at once."""
@@ -106,11 +138,15 @@ class Connection:
         try:
             while (event := self._protocol.next_event()) is h11.NEED_DATA:
                 async with asyncio.timeout(self._timeout):
-                    self._protocol.receive_data(await self._reader.read(PIECE))
+                    piece = await self._reader.read(PIECE)
+                self._taken += len(piece)
+                self._protocol.receive_data(piece)
         except TimeoutError:
             raise Transient(f"{self._shown} sent nothing for {self._timeout:g} s") from None
-        except h11.RemoteProtocolError as error:
-            raise Transient(f"{self._shown} did not answer whole: {error}") from None
+        except h11.RemoteProtocolError:
+            # The library's own words repeat what came, which may be long and is nobody's business.
+            why = "the connection ended" if self._reader.at_eof() else "it is no proper HTTP answer"
+            raise Transient(f"{self._shown} did not answer whole: {why}") from None
         except OSError as error:
             raise Transient(f"{self._shown}: the connection broke ({_reason(error)})") from None
         return event
@@ -155,9 +191,7 @@ class ConnectionPool:
         """
         connection, head = await self._begin(request)
         try:
-            yield Answer(
-                head.status_code, {k.decode(): v.decode(errors="replace") for k, v in head.headers}, connection
-            )
+            yield Answer(head.status_code, _headers(head), connection)
         except FetchFailed:
             self._release(connection)
             raise
@@ -184,7 +218,7 @@ class ConnectionPool:
         for connection in reversed(self._idle):
             if connection.origin == target.origin:
                 self._idle.remove(connection)
-                if not connection.is_closed:
+                if not connection.is_spoilt:
                     return connection
                 connection.close()
                 return self._take_idle(target)
@@ -203,8 +237,7 @@ class ConnectionPool:
         for address in await self.guard.addresses(target):
             try:
                 async with asyncio.timeout(self._connect_timeout):
-                    reader, writer = await self._open(target, address)
-                return Connection(reader, writer, target, self._read_timeout)
+                    return await self._open(target, address)
             except ssl.SSLCertVerificationError as error:
                 reason = f"{target.shown}: its certificate is not good ({error.verify_message})"
                 raise FetchFailed(UNREACHABLE, reason) from None
@@ -212,10 +245,16 @@ class ConnectionPool:
                 failure = _reason(error)
         raise Transient(f"{target.shown}: no connection ({failure})")
 
-    async def _open(self, target: Target, address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        if target.scheme == "http":
-            return await asyncio.open_connection(address, target.port)
-        return await asyncio.open_connection(address, target.port, ssl=self._tls(), server_hostname=target.host)
+    async def _open(self, target: Target, address: str) -> Connection:
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader()
+        arrivals = Arrivals(reader)
+        context, name = (self._tls(), target.host) if target.scheme == "https" else (None, None)
+        transport, _ = await loop.create_connection(
+            lambda: arrivals, address, target.port, ssl=context, server_hostname=name
+        )
+        writer = asyncio.StreamWriter(transport, arrivals, reader, loop)
+        return Connection(reader, writer, arrivals, target, self._read_timeout)
 
     def _tls(self) -> ssl.SSLContext:
         if self._context is None:
@@ -232,6 +271,15 @@ async def _send(connection: Connection, request: Request) -> h11.Response:
     except BaseException:
         connection.close()
         raise
+
+
+def _headers(head: h11.Response) -> dict[str, str]:
+    """Headers by name; one that is there several times is a list, as HTTP has it."""
+    found: dict[str, str] = {}
+    for name, value in head.headers:
+        key, text = name.decode(), value.decode(errors="replace")
+        found[key] = f"{found[key]}, {text}" if key in found else text
+    return found
 
 
 def _reason(error: OSError) -> str:

@@ -3,6 +3,7 @@
 FetchFailed               final for this file; `kind` is for programs, the message for people
 ├── UnsafeUrl             the rules against request forgery forbid it
 └── Transient             another try may help
+    └── UnknownHost       the name service does not know the host
 """
 
 UNSAFE = "unsafe-url-detected"
@@ -10,13 +11,14 @@ UNREACHABLE = "reference-unreachable"
 NOT_FOUND = "reference-not-found"
 REFUSED = "reference-refused"
 TOO_LARGE = "file-size-limit-exceeded"
+LONGEST_REASON = 500
 
 
 class FetchFailed(Exception):
     """It could not be fetched; the message names the URL without its query, which may be a signature."""
 
     def __init__(self, kind: str, reason: str) -> None:
-        super().__init__(reason)
+        super().__init__(reason[:LONGEST_REASON])
         self.kind = kind
         """What is wrong, in the form of the vendor's failed files."""
 
@@ -35,3 +37,12 @@ class Transient(FetchFailed):
         super().__init__(UNREACHABLE, reason)
         self.retry_after = retry_after
         """Seconds that the other side asks to wait."""
+
+
+class UnknownHost(Transient):
+    """The name service does not know the host, or does not answer."""
+
+    def __init__(self, shown: str, host: str) -> None:
+        super().__init__(f"{shown}: its host is not known to the server's name service")
+        self.host = host
+        """Its name; after a redirect not that of the URL."""

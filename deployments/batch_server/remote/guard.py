@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from threading import Thread
 
-from deployments.batch_server.remote.failures import Transient, UnsafeUrl
+from deployments.batch_server.remote.failures import UnknownHost, UnsafeUrl
 from deployments.batch_server.remote.hosts import AllowedHosts, is_public, parse_address
 from deployments.batch_server.remote.targets import Target
 
@@ -38,11 +38,22 @@ class AddressGuard:
 
         Raises:
             UnsafeUrl: One of them, the port or the scheme is not allowed.
-            Transient: The host cannot be resolved.
+            UnknownHost: The host cannot be resolved.
         """
         found = [target.host] if parse_address(target.host) else await self._resolve(target)
         self._check(target, found)
         return found
+
+    def check_early(self, target: Target) -> None:
+        """Refuse what needs no name service to be told; what passes may still be refused by `addresses`.
+
+        Raises:
+            UnsafeUrl: The address, the port or the scheme is not allowed.
+        """
+        if parse_address(target.host):
+            self._check(target, [target.host])
+        elif not self._allowed.networks and not self._allowed.has_name(target.host):
+            _check_port(target)
 
     def _check(self, target: Target, found: list[str]) -> None:
         if self._allowed.has_name(target.host):
@@ -54,10 +65,7 @@ class AddressGuard:
         for address, is_open in zip(addresses, opened, strict=True):
             if address is None or not (is_open or is_public(address)):
                 raise UnsafeUrl(target.shown, "its address is not public: the server's --allow-host opens a host")
-        if target.scheme != "https":
-            raise UnsafeUrl(target.shown, "plain http is for hosts that the server's --allow-host opens")
-        if target.port != 443:
-            raise UnsafeUrl(target.shown, "ports other than 443 are for hosts that the server's --allow-host opens")
+        _check_port(target)
 
     async def _resolve(self, target: Target) -> list[str]:
         try:
@@ -66,8 +74,15 @@ class AddressGuard:
         except (OSError, UnicodeError):
             found = []
         if not found:
-            raise Transient(f"{target.shown}: its host is not known to the server's name service")
+            raise UnknownHost(target.shown, target.host)
         return found
+
+
+def _check_port(target: Target) -> None:
+    if target.scheme != "https":
+        raise UnsafeUrl(target.shown, "plain http is for hosts that the server's --allow-host opens")
+    if target.port != 443:
+        raise UnsafeUrl(target.shown, "ports other than 443 are for hosts that the server's --allow-host opens")
 
 
 async def _in_thread(lookup: Lookup, host: str) -> list[str]:

@@ -2,15 +2,18 @@
 
 import re
 from dataclasses import dataclass
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from deployments.batch_server.remote.failures import UnsafeUrl
 from deployments.batch_server.remote.hosts import normal_host
 
 PORTS = {"http": 80, "https": 443}
 LONGEST_SHOWN = 300
+NO_URL = "it is no URL that can be read"
+"""In place of the library's words, which repeat what may be a password."""
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\\]")
-_USER = re.compile(r"//[^/]*@")
+_USER = re.compile(r"^((?:[A-Za-z][A-Za-z0-9+.-]*:(?=/))?/*).*@", re.DOTALL)
+"""Everything up to the last `@`, wherever the host should have begun."""
 _KEPT = "%/:=&?~+!$,;'@()*[]|"
 
 
@@ -39,14 +42,19 @@ class Target:
     @property
     def shown(self) -> str:
         """The URL without its query, for messages."""
-        return f"{self.scheme}://{self.authority}{self.path.partition('?')[0]}"[:LONGEST_SHOWN]
+        return f"{self.root}{self.path.partition('?')[0]}"[:LONGEST_SHOWN]
+
+    @property
+    def root(self) -> str:
+        """Scheme and host alone, for messages about URLs whose path may be a secret."""
+        return f"{self.scheme}://{self.authority}"
 
     def follow(self, location: str) -> "Target":
         """Where a redirect leads; errors as for `parse_target`."""
         try:
-            url = urljoin(f"{self.scheme}://{self.authority}{self.path}", location)
-        except ValueError as error:
-            raise UnsafeUrl(shown_url(location), str(error)) from None
+            url = urljoin(f"{self.root}{self.path}", location)
+        except ValueError:
+            raise UnsafeUrl(shown_url(location), NO_URL) from None
         return parse_target(url)
 
 
@@ -65,13 +73,13 @@ def parse_target(url: str) -> Target:
 def shown_url(url: str) -> str:
     """Any text that should be a URL, without query, user name and characters that do not print."""
     bare = re.split(r"[?#]", url, maxsplit=1)[0]
-    return "".join(c for c in _USER.sub("//", bare) if c.isprintable())[:LONGEST_SHOWN]
+    return "".join(c for c in _USER.sub(r"\1", bare) if c.isprintable())[:LONGEST_SHOWN]
 
 
 def _parse(url: str) -> Target:
     if _FORBIDDEN.search(url):
         raise ValueError("it holds characters that a URL cannot have")
-    parts = urlsplit(url)
+    parts, port = _split(url)
     if parts.scheme not in PORTS:
         raise ValueError("only https is fetched")
     if "@" in parts.netloc:
@@ -80,5 +88,13 @@ def _parse(url: str) -> Target:
         raise ValueError("it has no host")
     path = parts.path or "/"
     query = f"?{parts.query}" if parts.query else ""
-    port = parts.port if parts.port is not None else PORTS[parts.scheme]
-    return Target(parts.scheme, normal_host(parts.hostname), port, quote(path + query, safe=_KEPT))
+    host = normal_host(parts.hostname)
+    return Target(parts.scheme, host, PORTS[parts.scheme] if port is None else port, quote(path + query, safe=_KEPT))
+
+
+def _split(url: str) -> tuple[SplitResult, int | None]:
+    try:
+        parts = urlsplit(url)
+        return parts, parts.port
+    except ValueError:
+        raise ValueError(NO_URL) from None

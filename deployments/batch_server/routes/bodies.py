@@ -5,15 +5,24 @@ FastAPI reads a declared body before it looks at the key, and holds all of it; s
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
+from threading import Lock
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from deployments.batch_server.refusals import BadRequest, TooLarge
+from tasks.roboflow_api.models import MAX_REFERENCES
 
 MAX_JSON_BYTES = 8 * 1024 * 1024
 """Far above any workflow's definition."""
+LARGE_BYTES = 1024 * 1024
+"""From here on one body is parsed at a time: what comes of it takes a multiple of its bytes."""
+MOST_VALUES = 30 * MAX_REFERENCES
+"""Brackets and commas in a JSON text: many times what its largest request has, in names and URLs too."""
+_LARGE = Lock()
 
 
 async def limited_pieces(request: Request, limit: int, what: str) -> AsyncIterator[bytes]:
@@ -51,10 +60,14 @@ async def read_json(request: Request) -> Any:
     """The value of a JSON body.
 
     Raises:
-        BadRequest: It is no JSON, or holds what could not be written back as JSON in UTF-8.
+        BadRequest: It is no JSON, holds too many values or what could not be written back as JSON in UTF-8.
         TooLarge: It is over 8 MiB.
     """
-    content = parse_json(await read_limited(request, MAX_JSON_BYTES, "the JSON body"))
+    return await run_in_threadpool(_parse_strictly, await read_limited(request, MAX_JSON_BYTES, "the JSON body"))
+
+
+def _parse_strictly(body: bytes) -> Any:
+    content = parse_json(body)
     try:
         # Half a surrogate pair can be read as an escape, and would then spoil every answer that holds it.
         json.dumps(content, ensure_ascii=False).encode()
@@ -67,10 +80,13 @@ def parse_json(body: bytes) -> Any:
     """The value of a JSON text, whose strings may hold what is not UTF-8.
 
     Raises:
-        BadRequest: It is no JSON.
+        BadRequest: It is no JSON, or holds too many values.
     """
+    if sum(map(body.count, (b"[", b"{", b","))) > MOST_VALUES:
+        raise BadRequest("the body holds more values than any request has")
     try:
-        return json.loads(body, parse_constant=_refuse_constant)
+        with _LARGE if len(body) > LARGE_BYTES else nullcontext():
+            return json.loads(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise _unusable(error) from None
 

@@ -42,6 +42,14 @@ def ingest_query(batch_id: str) -> None:
     )
 
 
+@router.post("/bulk-upload/video-references")
+@router.post("/upload/video")
+def ingest_videos(batch_id: str) -> None:
+    """Videos, which this server does not process."""
+    check_batch_id(batch_id)
+    raise NotOffered("this server takes images only: cut the videos into frames, or process them on Roboflow's cloud")
+
+
 def _take(services: Services, batch_id: str, display_name: str | None, body: bytes) -> dict[str, Any]:
     accepted = services.ingester.take(read_request(batch_id, display_name, parse_json(body)))
     if not accepted.duplicated:

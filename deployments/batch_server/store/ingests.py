@@ -14,6 +14,7 @@ from deployments.batch_server.remote.failures import UNSAFE, FetchFailed
 from deployments.batch_server.store.batches import SHARDED, BatchStore
 from deployments.batch_server.store.outbox import enqueue
 from deployments.batch_server.store.uploads import (
+    DUPLICATE,
     FAILED,
     FETCHING,
     Member,
@@ -129,13 +130,35 @@ class IngestStore:
                 return
             shard.path = path
             new, rejected = add_images(session, shard, path, members, rejected)
-            settle(shard, self._clock(), new, rejected)
+            unsafe = next((entry for entry in rejected if entry.kind == UNSAFE), None)
+            worst = unsafe or next((entry for entry in rejected if entry.kind != DUPLICATE), None)
+            if new or worst is None:
+                settle(shard, self._clock(), new, rejected)
+            else:
+                _settle_failed(shard, self._clock(), worst.kind, worst.reason, rejected)
             ingest.ingested += len(new)
             ingest.last_failure = last_failure(rejected) or ingest.last_failure
-            unsafe = next((entry for entry in rejected if entry.kind == UNSAFE), None)
             if ingest.error is None and unsafe is not None:
                 ingest.error = {"type": unsafe.kind, "reason": unsafe.reason}
             self._tell_files(session, ingest, shard, [member.name for member in new], rejected)
+            self._end_with_last_shard(session, ingest)
+
+    def fail_shard(self, shard_id: str, failure: FetchFailed, names: list[str]) -> None:
+        """Give one shard up, and end the ingest with its last shard.
+
+        Args:
+            shard_id: The shard.
+            failure: Why.
+            names: The names of its files.
+        """
+        with self._database.write() as session:
+            shard = _shard(session, shard_id)
+            if shard.state != FETCHING:
+                return
+            ingest = _ingest_of(session, shard_id)
+            self._give_up(session, ingest, shard, failure, names)
+            if ingest.error is None:
+                ingest.error = {"type": failure.kind, "reason": str(failure)}
             self._end_with_last_shard(session, ingest)
 
     def fail(self, seq: int, failure: FetchFailed, names: Mapping[str, list[str]]) -> None:
@@ -146,17 +169,13 @@ class IngestStore:
             failure: Why.
             names: The names of the files in each of its shards, as far as they are known.
         """
-        kind, reason = failure.kind, str(failure)
         with self._database.write() as session:
             ingest = session.get_one(IngestRow, seq)
             if ingest.state == ENDED:
                 return
             for shard in _waiting(session, seq):
-                rejected = [RejectedMember(kind, name, reason) for name in names.get(shard.shard_id, ())]
-                failed_files = [entry.wire() for entry in rejected]
-                settle_failed(shard, self._clock(), {"type": kind, "error": reason, "failedFiles": failed_files})
-                self._tell_files(session, ingest, shard, [], rejected)
-            ingest.error = {"type": kind, "reason": reason}
+                self._give_up(session, ingest, shard, failure, names.get(shard.shard_id, []))
+            ingest.error = {"type": failure.kind, "reason": str(failure)}
             self._end(session, ingest)
 
     def secret_files(self) -> tuple[list[str], list[str]]:
@@ -176,6 +195,14 @@ class IngestStore:
             session.add(ShardRow(shard_id=shard_id, batch_id=ingest.batch_id, state=FETCHING, event_at=self._clock()))
             session.flush()
             session.add(IngestShardRow(shard_id=shard_id, ingest_seq=ingest.seq))
+
+    def _give_up(
+        self, session: Session, ingest: IngestRow, shard: ShardRow, failure: FetchFailed, names: list[str]
+    ) -> None:
+        kind, reason = failure.kind, str(failure)
+        rejected = [RejectedMember(kind, name, reason) for name in names]
+        _settle_failed(shard, self._clock(), kind, reason, rejected)
+        self._tell_files(session, ingest, shard, [], rejected)
 
     def _tell_files(
         self, session: Session, ingest: IngestRow, shard: ShardRow, new: list[str], rejected: list[RejectedMember]
@@ -197,6 +224,11 @@ class IngestStore:
             told = IngestEvent(ingest.ingest_id, ingest.batch_id).status(ingest.error)
             enqueue(session, ingest.notifications_url, told, self._clock())
         ingest.notifications_url, ingest.state = None, ENDED
+
+
+def _settle_failed(shard: ShardRow, now: float, kind: str, reason: str, rejected: list[RejectedMember]) -> None:
+    failed_files = [entry.wire() for entry in rejected]
+    settle_failed(shard, now, {"type": kind, "error": reason, "failedFiles": failed_files})
 
 
 def _find(session: Session, batch_id: str, ingest_id: str) -> Accepted | None:

@@ -86,7 +86,8 @@ def test_shard_of_which_nothing_came_leaves_no_file(
     before = len(list((data / "blobs").glob("*/*")))
     server.refer(batch, {"a.jpg": media.url("/gone"), "b.jpg": media.url("/gone")})
     (shard,) = server.shards(batch)
-    assert (shard["shardObjectsCount"], len(failed_files(shard))) == (0, 2)
+    assert (shard["statusType"], shard["shardObjectsCount"], len(failed_files(shard))) == ("error", 0, 2)
+    assert shard["statusMetadata"]["type"] == "reference-not-found"
     assert len(list((data / "blobs").glob("*/*"))) == before
 
 
@@ -153,7 +154,7 @@ def test_host_that_rebinds_to_loopback_after_the_check_fails_its_file(
     with thread_server(settings_for(tmp_path), SmallEngine(), world) as server:
         server.refer(batch, {"a.jpg": "https://rebind.example/a.jpg?sig=secret"})
         (shard,) = server.shards(batch)
-    assert shard["statusType"] == "success"
+    assert (shard["statusType"], shard["statusMetadata"]["type"]) == ("error", "unsafe-url-detected")
     assert failed_files(shard)["a.jpg"][0] == "unsafe-url-detected"
 
 
@@ -190,9 +191,10 @@ def test_list_of_references_is_fetched_and_then_what_it_names(
     [
         (Answer(404), "reference-not-found", "is not there"),
         (Answer(body=b"x" * 100, announced=65 * 1024 * 1024), "file-size-limit-exceeded", "list of references"),
-        (Answer(body=b'{"name": "a"}\nnonsense?sig=secret'), "invalid-references", "line 2 of the list is not JSON"),
+        (Answer(body=b'{"name": "a", "url": "b"}\nnonsense?sig=secret'), "invalid-references", "line 2 of the list is not JSON"),
         (Answer(body=b""), "invalid-references", "at least one"),
-        (listed({"a/b": "https://public.example/?sig=secret"}), "invalid-references", "holds a path"),
+        (Answer(body=b'{"name": "a"}'), "invalid-references", "line 1 of the list: url is no URL"),
+        (Answer(body=b"\n{" + b"[" * 40_000), "invalid-references", "line 2 of the list is over 32768 bytes"),
         (Answer(body=b'{"name": "a", "url": "b"}\n' * 20_001), "invalid-references", "more than 20000"),
         (listed({"a": "https://127.0.0.2/a?sig=secret"}), "unsafe-url-detected", "Untrusted domain found"),
         (Answer(302, headers={"Location": "https://127.0.0.2/?sig=secret"}), "unsafe-url-detected", "Untrusted"),
@@ -237,10 +239,11 @@ def test_record_that_failed_is_made_later_without_leaving_files(
         record(store, *args)
 
     monkeypatch.setattr(IngestStore, "record", refuse_once)
-    monkeypatch.setattr("deployments.batch_server.ingesting.RETRY_SECONDS", 0.01)
     with (
         caplog.at_level(logging.ERROR),
-        thread_server(settings_for(tmp_path, allow_hosts=("127.0.0.1",)), SmallEngine()) as server,
+        thread_server(
+            settings_for(tmp_path, allow_hosts=("127.0.0.1",)), SmallEngine(), World(retries=(0.01,))
+        ) as server,
     ):
         server.refer("b", {"a.jpg": media.url("/good.jpg?sig=secret")})
         server.shards("b")

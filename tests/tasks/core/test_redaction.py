@@ -2,7 +2,7 @@ import logging
 
 import pytest
 
-from tasks.core.redaction import RedactingFilter, redact
+from tasks.core.redaction import RedactingFilter, WithoutDetails, redact
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,10 @@ def test_filter_rewrites_what_is_logged(caplog: pytest.LogCaptureFixture) -> Non
     finally:
         logger.removeFilter(redacting)
     assert caplog.messages == ["GET http://h/a?… 100%"]
+
+
+def test_details_of_libraries_are_left_out() -> None:
+    def record(level: int) -> logging.LogRecord:
+        return logging.LogRecord("botocore.endpoint", level, __file__, 1, "headers", (), None)
+
+    assert [WithoutDetails().filter(record(level)) for level in (logging.DEBUG, logging.INFO)] == [False, True]

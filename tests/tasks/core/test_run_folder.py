@@ -203,8 +203,8 @@ def test_finished_run_may_be_moved(tmp_path: Path) -> None:
 def test_find_run_takes_the_first_digits(tmp_path: Path) -> None:
     for key in (KEY, "01ff456789abcdef"):
         run_at(tmp_path / key)
-    assert find_run(tmp_path, "012").key == KEY
-    assert find_run(tmp_path, KEY).root == tmp_path / KEY
+    assert find_run(tmp_path, "012", "the runs").key == KEY
+    assert find_run(tmp_path, KEY, "the runs").root == tmp_path / KEY
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_find_run_says_when_it_cannot_tell(tmp_path: Path, digits: str, says: st
     for key in (KEY, "01ff456789abcdef"):
         run_at(tmp_path / key)
     with pytest.raises(BadInput, match=f"{says}.*darkroom runs"):
-        find_run(tmp_path, digits)
+        find_run(tmp_path, digits, "the runs")
 
 
 def test_list_runs_gives_the_latest_first_and_runs_only(tmp_path: Path) -> None:

@@ -180,6 +180,7 @@ def test_upload_of_a_file_that_is_not_there_is_a_local_fault(bucket, tmp_path) -
         (refusal(410, "gone"), RequestRefused, "410"),
         (Reply(200, b"<html>log in</html>"), BadInput, "is not Google Cloud Storage"),
         (Reply(502, b"<html>bad gateway</html>"), ServiceBusy, "502"),
+        (Reply(503, b'{"error": "upstream"}'), ServiceBusy, "not Google's"),
         (Reply(reset=True), ConnectionFailed, "check the network"),
         (Reply(200, b"x" * 50, cut=10), ConnectionFailed, "check the network"),
     ],

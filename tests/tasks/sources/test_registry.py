@@ -31,7 +31,7 @@ def test_source_may_be_a_file_url(tmp_path: Path) -> None:
 def test_source_leaves_out_what_it_is_told_to(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs/a.jpg").touch()
-    assert list(open_source(str(tmp_path), (tmp_path / "runs",)).list()) == []
+    assert list(open_source(str(tmp_path), (str(tmp_path / "runs"),)).list()) == []
 
 
 @pytest.mark.parametrize(

@@ -42,8 +42,11 @@ class Shop:
         folder.finish(summary(folder.key, started=NOON + timedelta(hours=number), folder=folder.root))
         return folder
 
-    def remember(self, folder: RunFolder) -> None:
-        advance(folder, self.states, NAME)
+    def remember(self, folder: RunFolder, asked: datetime | None = None) -> None:
+        """Remembers a run that was asked for when it began, or later once more."""
+        found = folder.finished()
+        assert found is not None
+        advance(folder, self.states, NAME, asked or found.started)
 
     def new(self) -> list[str]:
         """The keys that are new now."""

@@ -200,6 +200,34 @@ def test_server_that_may_not_fetch_refuses_the_whole_ingest(s3, photos: list[byt
     assert "X-Amz" not in str(refused.value)
 
 
+def test_ingest_of_which_nothing_arrived_is_sent_anew_when_its_cause_is_mended(
+    s3, photos: list[bytes], fetching: Bench
+) -> None:
+    for number in range(3):
+        s3.put(f"{number}.png", photos[number])
+    run = fetching.staged(source=s3.url, transfer="reference")
+    for number in range(3):
+        s3.delete(f"{number}.png")
+    with pytest.raises(RunFailed, match="run the same command again"):
+        ingest(run, 3)
+    for number in range(3):
+        s3.put(f"{number}.png", photos[number])
+    again = fetching.staged(source=s3.url, transfer="reference")
+    assert again.folder.key == run.folder.key
+    assert run_all(again).processed == 3
+
+
+def test_own_output_in_the_source_is_no_part_of_it(cloud, photos: list[bytes], fetching: Bench) -> None:
+    cloud.put("a.png", photos[0])
+    for key in ("runs/k/export/b.png", "results/k/c.png", "runs of mine/d.png"):
+        cloud.put(key, photos[1])
+    places = {"runs": f"{cloud.url}/runs/", "destination": f"{cloud.url}/results"}
+    run = fetching.staged(source=cloud.url, **places, **by_reference(cloud))
+    assert [row.key for row in read_manifest(run.folder.manifest)] == ["a.png", "runs of mine/d.png"]
+    with pytest.raises(BadInput, match="is where the results go"):
+        fetching.staged(source=f"{cloud.url}/results", **places)
+
+
 @pytest.fixture
 def references(s3, photos: list[bytes], tmp_path: Path) -> Path:
     """A file of references to objects whose names tell nothing."""

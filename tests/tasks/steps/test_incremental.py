@@ -9,13 +9,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.core.errors import LocalFault, RunIncomplete
+from tasks.core.errors import BadInput, LocalFault, RunIncomplete
 from tasks.core.identity import ResultOptions
+from tasks.core.progress import Silent
+from tasks.core.records import NothingNew
 from tasks.results.tables import Failure
+from tasks.roboflow_api.retrying import Timing
 from tasks.sources.local import LocalSource
 from tasks.steps import context
+from tasks.steps.conclude import remember
 from tasks.steps.incremental import INGEST, SCHEMA, advance, only_new, state_name
 from tasks.steps.runs import STATES
+from tasks.steps.stage import stage
 from tests.images import make_image, make_images
 from tests.tasks.steps.conftest import Bench, run_all
 from tests.tasks.steps.shop import KEYS, NAME, NOON, Shop
@@ -142,6 +147,45 @@ def test_advance_again_changes_nothing(shop: Shop) -> None:
     assert pq.read_table(shop.runs / STATES / NAME).equals(before)
 
 
+def test_file_that_is_again_what_it_was_is_not_new_for_ever(shop: Shop) -> None:
+    (image,) = make_images(shop.source, 1)
+    os.utime(image, (1, 1))
+    first = shop.run(0)
+    shop.remember(first)
+    os.utime(image, (2, 2))
+    shop.remember(shop.run(1))
+    os.utime(image, (1, 1))
+    assert shop.new() == [image.name]
+    shop.remember(first, asked=NOON + timedelta(hours=2))  # the same listing is the same run
+    assert shop.new() == []
+
+
+def test_source_that_was_emptied_has_nothing_new(bench: Bench) -> None:
+    images = make_images(bench.source, 2)
+    run = bench.staged(only_new=True)
+    run_all(run)
+    remember(run)
+    for image in images:
+        image.unlink()
+    assert stage(bench.target(only_new=True), Silent(), Timing()) == NothingNew(source=str(bench.source), known=0)
+
+
+def test_new_files_that_are_all_rejected_are_nothing_new_and_told(bench: Bench) -> None:
+    make_images(bench.source, 2)
+    run = bench.staged(only_new=True)
+    run_all(run)
+    remember(run)
+    (bench.source / "text.jpg").write_text("no picture")
+    found = stage(bench.target(only_new=True), Silent(), Timing())
+    assert found == NothingNew(source=str(bench.source), known=2, rejected=1)
+    assert "1 new ones cannot be processed" in found.line()
+
+
+def test_first_run_without_any_files_is_bad_input(bench: Bench) -> None:
+    with pytest.raises(BadInput, match="no images in"):
+        stage(bench.target(only_new=True), Silent(), Timing())
+
+
 def test_earlier_run_does_not_take_back_what_a_later_one_did(shop: Shop) -> None:
     images = make_images(shop.source, 2)
     early = shop.run(0)
@@ -242,7 +286,7 @@ def test_run_of_the_pipeline_advances_the_state(bench: Bench) -> None:
     run = bench.staged(only_new=True)
     states = run.target.runs.states
     run_all(run)
-    advance(run.folder, states, NAME)
+    advance(run.folder, states, NAME, run.target.asked)
     with only_new(LocalSource(bench.source), states, NAME) as source:
         assert (list(source.list()), source.known) == ([], 4)
     assert isinstance(pq.read_schema(bench.runs / STATES / NAME), pa.Schema)

@@ -26,6 +26,9 @@ class Store:
         self.only_by_reference = only_by_reference
         self._signs = signs
 
+    def check(self) -> None:
+        return None
+
     def list(self) -> Iterator[MediaObject]:
         return iter(())
 

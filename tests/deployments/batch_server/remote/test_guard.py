@@ -81,6 +81,22 @@ def test_allowed_network_opens_its_addresses_by_whatever_name() -> None:
     assert addresses("https://any.example/x", gives("10.0.0.7", PUBLIC), "10.0.0.0/8") == ["10.0.0.7", PUBLIC]
 
 
+def early(url: str, *allowed: str) -> None:
+    AddressGuard(AllowedHosts.parse(allowed), never, 1).check_early(parse_target(url))
+
+
+@pytest.mark.parametrize("url", ["https://10.0.0.7/x", "http://a.example/x", "https://a.example:8443/x"])
+def test_what_needs_no_lookup_is_refused_early(url: str) -> None:
+    with pytest.raises(UnsafeUrl, match="--allow-host"):
+        early(url)
+    early(url, "10.0.0.0/8", "a.example")
+    early("https://a.example/x")
+
+
+def test_name_that_may_lie_in_an_opened_network_passes_early() -> None:
+    early("http://a.example:9000/x", "10.0.0.0/8")
+
+
 def unknown(host: str) -> list[str]:
     raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 

@@ -53,7 +53,19 @@ def test_url_is_shown_without_query_user_and_unprintable_characters() -> None:
     assert parse_target("https://example.com/a.jpg?sig=secret#x").shown == "https://example.com/a.jpg"
     assert shown_url("https://user:secret@example.com/a\n.jpg?sig=secret") == "https://example.com/a.jpg"
     assert shown_url("https://example.com/a#secret?b") == "https://example.com/a"
+    assert shown_url("http:/user:secret@example.com/a") == "http:/example.com/a"
+    assert shown_url("https://user:se/cret@example.com/a") == "https://example.com/a"
+    assert shown_url("user:secret@example.com/a@b") == "b"
     assert len(shown_url("https://" + "a" * 1000)) == 300
+
+
+@pytest.mark.parametrize(
+    "url", ["https://user:SECRET/x@example.com/", "https://user:SECRET@exa\u2100mple.com/", "http:/user:SECRET@h/"]
+)
+def test_password_in_a_url_that_cannot_be_read_is_not_repeated(url: str) -> None:
+    with pytest.raises(UnsafeUrl) as raised:
+        parse_target(url)
+    assert "SECRET" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
