@@ -181,7 +181,15 @@ def test_runs_and_show_tell_of_a_run(place: Place) -> None:
         (["run", "ok"], 2, "--workflow"),
         (["run", "ok", "--workflow", "minimal", "--rerun", "x" * 65], 2, "choose one of at most 64"),
         (["run", "n\udcff", "--workflow", "minimal"], 2, "is not valid UTF-8"),
-        (["run", "ok", "--workflow", "minimal", "--runs", "ok/image-00000.png"], 1, "Not a directory"),
+        (["run", "ok", "--workflow", "minimal", "--runs", "ok/image-00000.png"], 2, "name a folder"),
+        (["run", "ok", "--workflow", "minimal", "--runs", "sftp://host/runs"], 2, "is no place in a bucket"),
+        (["run", "ok", "--workflow", "minimal", "--runs", "https://h/c?sig=SECRET"], 2, "is no place in a bucket"),
+        (["run", "ok", "--workflow", "minimal", "--destination", "az://c?sig=SECRET"], 2, "no bucket has the name"),
+        (["run", "ok", "--workflow", "minimal", "--transfer", "reference"], 2, "leave out --transfer reference"),
+        (["runs", "--runs", "sftp://host/runs"], 2, "is no place in a bucket"),
+        (["stage", "void"], 2, "no images in void"),
+        (["stage", "roboql:cats"], 2, "cannot be listed"),
+        (["stage", "ok", "--references", "r.jsonl"], 2, "leave out --references"),
     ],
 )
 def test_bad_input_gets_one_clear_line(place: Place, arguments: list[str], status: int, said: str) -> None:
@@ -192,6 +200,7 @@ def test_bad_input_gets_one_clear_line(place: Place, arguments: list[str], statu
     assert (outcome.status, outcome.output) == (status, "")
     assert said in outcome.errors.splitlines()[-1]
     assert "Traceback" not in outcome.errors
+    assert "SECRET" not in outcome.errors
 
 
 def test_damage_to_one_run_does_not_stop_another(place: Place) -> None:

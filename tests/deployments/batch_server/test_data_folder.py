@@ -23,3 +23,10 @@ def test_folder_is_held_once_and_free_afterwards(tmp_path: Path) -> None:
         hold_data_folder(tmp_path / "data").__enter__()
     with hold_data_folder(tmp_path / "data"):
         pass
+
+
+def test_folder_that_is_made_is_its_owners_alone_and_one_that_is_there_stays(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir(mode=0o755)
+    for name, mode in (("new", 0o700), ("old", 0o755)):
+        with hold_data_folder(tmp_path / name):
+            assert (tmp_path / name).stat().st_mode & 0o777 == mode

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from deployments.batch_server.database import Database, NotificationRow
-from deployments.batch_server.delivery import AT_ONCE, PAUSES, Delivery
+from deployments.batch_server.delivery import AT_ONCE, EACH_AT_ONCE, PAUSES, Delivery
 from deployments.batch_server.remote.connections import ConnectionPool
 from deployments.batch_server.remote.guard import AddressGuard, system_lookup
 from deployments.batch_server.remote.hosts import AllowedHosts
@@ -268,3 +268,59 @@ def test_outbox_is_emptied_however_much_there_is(tmp_path: Path, media: MediaHos
     with thread_server(settings_for(tmp_path, allow_hosts=("127.0.0.1",)), SmallEngine()):
         wait_for(lambda: nothing_waits(tmp_path), "the end of the deliveries")
     assert {event["event_id"] for event in told(media, 1)} == {str(number) for number in range(2 * AT_ONCE + 1)}
+
+
+def test_receiver_that_hangs_holds_up_nobody_else(server: ServerClient, media: MediaHost, tmp_path: Path) -> None:
+    never = Event()
+    with media_host() as stuck:
+        stuck.answers = {"/stuck": Answer(204, hold=never)}
+        for number in range(2 * AT_ONCE):
+            fields = {"notificationsURL": stuck.url("/stuck")}
+            server.refer(f"stuck-{number}", {"a.jpg": media.url("/good.jpg")}, **fields)
+        wait_for(lambda: len(stuck.asked) == EACH_AT_ONCE, "the receiver that hangs")
+        server.refer("b", {"a.jpg": media.url("/good.jpg")}, notificationsURL=media.url("/hook"))
+        told(media, 1)
+        assert len(stuck.asked) == EACH_AT_ONCE
+        never.set()
+        wait_for(lambda: nothing_waits(tmp_path), "the end of the deliveries")
+
+
+def test_attempt_that_fails_in_an_unforeseen_way_is_one_that_failed(
+    server: ServerClient,
+    media: MediaHost,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("unforeseen")
+
+    monkeypatch.setattr(Delivery, "_post", fail)
+    server.refer("b", {"a.jpg": media.url("/good.jpg")}, notificationsURL=media.url("/hook"))
+    wait_for(lambda: "after 4 attempts: internal error (ValueError)" in caplog.text, "the warning")
+    monkeypatch.undo()
+    server.refer("c", {"a.jpg": media.url("/good.jpg")}, notificationsURL=media.url("/hook"))
+    assert told(media, 1)[0]["batch_id"] == "c"
+    wait_for(lambda: nothing_waits(tmp_path), "the end of the deliveries")
+
+
+def test_events_are_taken_oldest_first_and_some_for_each_origin(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'db'}")
+    store = OutboxStore(database, lambda: 100.0)
+    with database.write() as session:
+        for due, url in [
+            (3.0, "http://a/x"),
+            (1.0, "http://a?y"),
+            (2.0, "http://a"),
+            (9.0, "http://ab/"),
+            (4.0, "http://b"),
+        ]:
+            enqueue(session, url, {}, due)
+    first = store.take_due((5.0,), 3, 2)
+    assert [entry.url for entry in first] == ["http://a?y", "http://a", "http://b"]
+    assert store.wait(2, first) == 0.0
+    second = store.take_due((5.0,), 3, 2, first)
+    assert [entry.url for entry in second] == ["http://ab/"]
+    assert store.wait(2, first + second) is None
+    assert store.take_due((5.0,), 3, 2, first + second) == []
+    database.close()

@@ -191,7 +191,11 @@ def test_list_of_references_is_fetched_and_then_what_it_names(
     [
         (Answer(404), "reference-not-found", "is not there"),
         (Answer(body=b"x" * 100, announced=65 * 1024 * 1024), "file-size-limit-exceeded", "list of references"),
-        (Answer(body=b'{"name": "a", "url": "b"}\nnonsense?sig=secret'), "invalid-references", "line 2 of the list is not JSON"),
+        (
+            Answer(body=b'{"name": "a", "url": "b"}\nnonsense?sig=secret'),
+            "invalid-references",
+            "line 2 of the list is not JSON",
+        ),
         (Answer(body=b""), "invalid-references", "at least one"),
         (Answer(body=b'{"name": "a"}'), "invalid-references", "line 1 of the list: url is no URL"),
         (Answer(body=b"\n{" + b"[" * 40_000), "invalid-references", "line 2 of the list is over 32768 bytes"),

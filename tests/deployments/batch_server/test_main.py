@@ -30,6 +30,8 @@ def test_server_is_ready_soon_says_so_and_warns_once_without_an_engine(tmp_path:
             f"batch server ready on {server.client.url} (workspace local, data {tmp_path / 'data'})\n"
         )
         server.client.upload("b", "a.jpg", b"one")
+        kept = [tmp_path / "data", *(tmp_path / "data").rglob("*")]
+        assert not any(path.stat().st_mode & 0o077 for path in kept)
         server.client.jobs("POST", "/j", json=job_body("b"))
         found = server.client.finished("j")
         assert found["error"]

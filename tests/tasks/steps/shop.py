@@ -45,8 +45,7 @@ class Shop:
     def remember(self, folder: RunFolder, asked: datetime | None = None) -> None:
         """Remembers a run that was asked for when it began, or later once more."""
         found = folder.finished()
-        assert found is not None
-        advance(folder, self.states, NAME, asked or found.started)
+        advance(folder, self.states, NAME, asked or (found.started if found else NOON))
 
     def new(self) -> list[str]:
         """The keys that are new now."""

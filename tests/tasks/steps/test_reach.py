@@ -58,7 +58,7 @@ def choose(asked: AskedTransfer, source: Source, allowed: Iterable[str] = ()) ->
         "https://bucket.s3.amazonaws.com",
         "https://storage.googleapis.com",
         "https://8.8.8.8",
-        "https://[2606:4700::1]:444",
+        "https://[2606:4700::1]:443",
     ],
 )
 def test_auto_with_public_https_goes_by_reference(place):
@@ -77,6 +77,7 @@ def test_auto_with_public_https_goes_by_reference(place):
         "https://minio:9000",
         "https://minio.internal",
         "https://nas.local",
+        "https://minio.example.com:9000",
     ],
 )
 def test_auto_with_unreachable_place_goes_by_upload_and_says_why(place):
@@ -86,8 +87,9 @@ def test_auto_with_unreachable_place_goes_by_upload_and_says_why(place):
     assert "--transfer reference" in way.note
 
 
-def test_auto_with_allowed_host_goes_by_reference():
-    assert choose("auto", Store("http://127.0.0.1:9000"), ["127.0.0.1"]).transfer == "reference"
+@pytest.mark.parametrize(("allowed", "host"), [("127.0.0.1",) * 2, ("127.0.0.0/8", "127.0.0.1"), ("NAS", "nas")])
+def test_auto_with_allowed_host_goes_by_reference(allowed: str, host: str) -> None:
+    assert choose("auto", Store(f"http://{host}:9000"), ["10.0.0.0/8", allowed]).transfer == "reference"
 
 
 def test_auto_with_credentials_that_cannot_sign_goes_by_upload_and_says_why():

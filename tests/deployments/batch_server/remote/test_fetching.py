@@ -1,12 +1,9 @@
 import asyncio
 import io
-import socket
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from threading import Event, Thread
 
 import pytest
 from cryptography import x509
@@ -14,15 +11,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from deployments.batch_server.remote.connections import ConnectionPool
 from deployments.batch_server.remote.failures import FetchFailed, UnsafeUrl
-from deployments.batch_server.remote.fetching import PATIENCE, Fetcher, FetchLimits, Patience, SizeLimit
-from deployments.batch_server.remote.guard import AddressGuard, Lookup
-from deployments.batch_server.remote.hosts import AllowedHosts
+from deployments.batch_server.remote.fetching import FetchLimits, Patience
 from deployments.batch_server.remote.targets import parse_target
 from tests.deployments.batch_server.media_host import Answer, MediaHost, media_host
+from tests.deployments.batch_server.remote.fetch_client import SMALL, Client
 
-SMALL = SizeLimit(1000, "image")
 GOOD = Answer(body=b"image")
 
 
@@ -30,54 +24,6 @@ GOOD = Answer(body=b"image")
 def media() -> Iterator[MediaHost]:
     with media_host() as running:
         yield running
-
-
-def loopback(host: str) -> list[str]:
-    return ["127.0.0.1"]
-
-
-class Client:
-    """A fetcher over loopback whose pauses take no time."""
-
-    def __init__(
-        self,
-        *allowed: str,
-        lookup: Lookup = loopback,
-        limits: FetchLimits | None = None,
-    ) -> None:
-        limits = limits or FetchLimits()
-        self.patience = Patience()
-        self.pauses: list[float] = []
-        guard = AddressGuard(AllowedHosts.parse(allowed or ["127.0.0.1"]), lookup, limits.connect)
-        self.pool = ConnectionPool(guard, limits.connect, limits.read)
-        self.fetcher = Fetcher(self.pool, limits, self._sleep, lambda: 1_000_000.0, lambda: 0.5)
-
-    async def _sleep(self, seconds: float) -> None:
-        self.pauses.append(seconds)
-
-    def get(self, *urls: str) -> list[bytes | FetchFailed]:
-        """What each URL gives, one after the other."""
-
-        async def fetch_all() -> list[bytes | FetchFailed]:
-            try:
-                return [await self.try_one(url) for url in urls]
-            finally:
-                self.pool.close_idle()
-
-        return asyncio.run(fetch_all())
-
-    def failure(self, url: str) -> FetchFailed:
-        (failed,) = self.get(url)
-        assert isinstance(failed, FetchFailed)
-        return failed
-
-    async def try_one(self, url: str) -> bytes | FetchFailed:
-        file = io.BytesIO()
-        try:
-            await self.fetcher.fetch(url, file, SMALL, self.patience)
-        except FetchFailed as failure:
-            return failure
-        return file.getvalue()
 
 
 def test_connection_is_used_again_after_any_whole_answer(media: MediaHost) -> None:
@@ -233,83 +179,6 @@ def test_host_that_speaks_no_http_is_unreachable(media: MediaHost, raw: bytes) -
     assert Client().failure(media.url("/a")).kind == "reference-unreachable"
 
 
-def spoilt(body: bytes) -> bytes:
-    return b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello" + body
-
-
-EVIL = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nEVIL"
-
-
-@contextmanager
-def raw_host(*connections: list[bytes]) -> Iterator[str]:
-    """Answers the requests of each connection with these bytes, and then holds it open."""
-    done = Event()
-
-    def serve(listener: socket.socket) -> None:
-        for answers in connections:
-            connection, _ = listener.accept()
-            open_ones.append(connection)
-            for answer in answers:
-                connection.recv(10_000)
-                connection.sendall(answer)
-        done.set()
-
-    open_ones: list[socket.socket] = []
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = Thread(target=serve, args=(listener,), daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        assert done.wait(10)
-        for connection in open_ones:
-            connection.close()
-
-
-def test_connection_on_which_more_came_than_was_asked_for_is_not_used_again() -> None:
-    with raw_host([spoilt(EVIL)], [spoilt(b"")]) as base:
-        assert Client().get(f"{base}/a", f"{base}/b") == [b"hello", b"hello"]
-
-
-def test_connection_on_which_something_came_while_nobody_used_it_is_not_used_again() -> None:
-    client = Client()
-    sent = Event()
-
-    async def fetch() -> list[bytes | FetchFailed]:
-        first = await client.try_one(f"{base}/a")
-        sent.set()
-        thread.join(10)
-        return [first, await client.try_one(f"{base}/b")]
-
-    def serve() -> None:
-        first, _ = listener.accept()
-        first.recv(10_000)
-        first.sendall(spoilt(b""))
-        sent.wait(10)
-        first.sendall(EVIL)
-        kept.append(first)
-
-    kept: list[socket.socket] = []
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        base = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        thread = Thread(target=serve, daemon=True)
-        thread.start()
-        second = Thread(target=answer_second, args=(listener, thread, kept), daemon=True)
-        second.start()
-        try:
-            assert asyncio.run(fetch()) == [b"hello", b"hello"]
-        finally:
-            client.pool.close_idle()
-            for connection in kept:
-                connection.close()
-
-
-def answer_second(listener: socket.socket, first: Thread, kept: list[socket.socket]) -> None:
-    first.join(10)
-    connection, _ = listener.accept()
-    kept.append(connection)
-    connection.recv(10_000)
-    connection.sendall(spoilt(b""))
-
-
 def test_garbage_is_not_repeated_in_the_reason(media: MediaHost) -> None:
     media.answers = {"/a": Answer(raw=b"\x80" * 60_000 + b"\r\n\r\n")}
     failed = Client(limits=FetchLimits(attempts=1)).failure(media.url("/a"))
@@ -321,52 +190,6 @@ def test_garbage_is_not_repeated_in_the_reason(media: MediaHost) -> None:
 def test_encoding_that_leaves_a_file_as_it_is_passes(media: MediaHost, encoding: str) -> None:
     media.answers = {"/a": Answer(body=b"image", headers={"Content-Encoding": encoding})}
     assert Client().get(media.url("/a")) == [b"image"]
-
-
-def test_body_that_drips_is_given_up_and_then_tried_once(media: MediaHost) -> None:
-    media.answers = {"/a": Answer(drips=True)}
-    client = Client(limits=FetchLimits(slow_after=0.02, attempts=2))
-    assert "comes too slowly" in str(client.failure(media.url("/a")))
-    assert len(client.pauses) == 1
-    client.patience.misses[parse_target(media.url("/a")).origin] = PATIENCE
-    client.failure(media.url("/a"))
-    assert len(client.pauses) == 1
-
-
-def test_file_that_takes_too_long_is_a_miss(media: MediaHost) -> None:
-    media.answers = {"/a": Answer(drips=True)}
-    client = Client(limits=FetchLimits(whole=0.05))
-    client.failure(media.url("/a"))
-    assert client.patience.misses.total() == 1
-
-
-def test_names_that_are_not_known_share_one_patience() -> None:
-    looked_up: list[str] = []
-
-    def lookup(host: str) -> list[str]:
-        looked_up.append(host)
-        return []
-
-    client = Client(lookup=lookup)
-    urls = [f"https://h{number}.example/a" for number in range(PATIENCE + 10)]
-    found = client.get(*urls)
-    assert {type(entry).__name__ for entry in found} == {"UnknownHost"}
-    assert len(looked_up) == 4 * PATIENCE + 10
-    client.get(*urls)
-    assert len(looked_up) == 4 * PATIENCE + 10
-
-
-def test_name_that_was_looked_up_in_vain_is_tried_once_more_and_never_again() -> None:
-    looked_up: list[str] = []
-
-    def lookup(host: str) -> list[str]:
-        looked_up.append(host)
-        return []
-
-    client = Client(lookup=lookup)
-    client.patience.unknown["h.example"] = 1
-    client.get(*["https://h.example/a"] * 3)
-    assert (looked_up, client.pauses) == (["h.example"], [])
 
 
 def test_file_of_the_largest_size_passes_and_one_byte_more_does_not(media: MediaHost) -> None:
@@ -404,16 +227,6 @@ def test_host_that_drips_or_stalls_is_given_up(media: MediaHost, limits: FetchLi
     failed = client.failure(media.url("/a?sig=secret"))
     assert str(failed) == f"{media.url('/a')} {reason}"
     assert len(client.pauses) == tries
-
-
-def test_host_that_does_not_listen_is_tried_again_until_it_was_dead_for_long() -> None:
-    with media_host() as media:
-        url = media.url("/a")
-    client = Client(limits=FetchLimits(attempts=2))
-    found = client.get(*[url] * (PATIENCE + 10))
-    assert {type(entry).__name__ for entry in found} == {"Transient"}
-    assert "no connection" in str(found[0])
-    assert len(client.pauses) == PATIENCE
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,14 @@
 import json
 import socket
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
-from deployments.batch_server.routes.bodies import MAX_JSON_BYTES
+from deployments.batch_server.refusals import BadRequest
+from deployments.batch_server.routes import bodies
+from deployments.batch_server.routes.bodies import MAX_JSON_BYTES, MOST_VALUES, parse_json
+from tasks.roboflow_api.models import MAX_REFERENCES
 from tests.deployments.batch_server.running import ServerClient, archive, job_body, settings_for, thread_server
 from tests.deployments.batch_server.small_engine import SmallEngine
 
@@ -68,3 +72,32 @@ def test_archive_over_the_limit_is_413_and_leaves_nothing(tmp_path: Path, monkey
             assert "10000 bytes" in answer.json()["error"]
         assert not list((tmp_path / "data/blobs").glob("*/*"))
         assert server.staging("GET", "/b/shards").json()["shards"] == []
+
+
+@pytest.mark.parametrize("value", [b"[]", b"{}", b"1.5"])
+def test_json_of_more_values_than_any_request_has_is_refused_unparsed(
+    value: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "deployments.batch_server.routes.bodies.json.loads", lambda *_, **__: pytest.fail("it was parsed")
+    )
+    with pytest.raises(BadRequest, match="more values"):
+        parse_json(b"[" + b",".join([value] * (MOST_VALUES + 1)) + b"]")
+
+
+def test_references_whose_names_are_full_of_brackets_pass() -> None:
+    entries = [{"name": "{[,]}" * 4, "url": "https://a.example/,"}] * MAX_REFERENCES
+    assert parse_json(json.dumps({"imageReferences": entries}).encode())["imageReferences"] == entries
+
+
+def test_large_json_is_parsed_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "LARGE_BYTES", 10)
+    parsed: list[object] = []
+    large = Thread(target=lambda: parsed.append(parse_json(b'"long enough"')))
+    with bodies._LARGE:
+        large.start()
+        assert parse_json(b"1") == 1
+        large.join(0.05)
+        assert parsed == []
+    large.join()
+    assert parsed == ["long enough"]
