@@ -58,8 +58,8 @@ def _steps(records: StepRecords, summary: RunSummary) -> tuple[StepTime, ...]:
 
 
 def _sent(ingested: Ingested) -> str:
-    what = "chunks of references" if ingested.by_reference else "shards"
-    way = f"in {ingested.parts} {what}" if ingested.parts else "one by one"
+    what = "by reference, chunks:" if ingested.by_reference else "in shards:"
+    way = f"{what} {ingested.parts}" if ingested.parts else "one by one"
     return f"{ingested.sent} files {way}"
 
 
