@@ -156,11 +156,11 @@ def write_manifest(source: Source, path: Path, progress: Progress) -> ManifestFa
     Raises:
         NothingListed: there are no images.
     """
-    listing, facts = Listing(source), ManifestFacts()
+    listing, facts, needs_url = Listing(source), ManifestFacts(), _needs_url(source)
 
     def rows() -> Iterator[ManifestRow]:
         for item in listing:
-            row = _look(source, item)
+            row = _look(source, item, needs_url=needs_url)
             _count(facts, row)
             progress.advance("stage", 1)
             yield row
@@ -220,7 +220,7 @@ def _nothing_listed(source: Source, ignored: int) -> str:
     return f"no images in {url}{left_out}: it needs files that end in {' '.join(sorted(IMAGE_EXTENSIONS))}"
 
 
-def _look(source: Source, item: MediaObject) -> ManifestRow:
+def _look(source: Source, item: MediaObject, *, needs_url: bool) -> ManifestRow:
     """The item's row; where opening it costs next to nothing, after a look at its header."""
     try:
         item.key.encode()
@@ -229,7 +229,7 @@ def _look(source: Source, item: MediaObject) -> ManifestRow:
         return _rejected(_row(item, shown), "the file name is not valid UTF-8: rename it")
     row = _row(item, item.key)
     try:
-        if _needs_url(source) and not {".", ".."}.isdisjoint(item.key.split("/")):
+        if needs_url and not {".", ".."}.isdisjoint(item.key.split("/")):
             raise NotAnImage("no URL can hold a name with a part that is . or ..: rename it")
         if item.size is not None:
             check_size(item.size)

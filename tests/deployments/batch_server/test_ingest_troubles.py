@@ -132,11 +132,12 @@ def test_check_of_hosts_ends_though_the_name_service_hangs(tmp_path: Path, media
         urls = {f"{number}.jpg": f"https://h{number}.example/x" for number in range(20)}
         server.refer("b", {**urls, "good.jpg": media.url("/good.jpg")})
         (shard,) = server.shards("b")
-        server.refer("c", {**urls, "unsafe.jpg": "https://127.0.0.2/x"})
+        server.refer("c", {**urls, "good.jpg": media.url("/good.jpg"), "unsafe.jpg": "https://127.0.0.2/x"})
         (unsafe,) = server.shards("c")
     answered.set()
     assert (shard["statusType"], shard["shardObjectsCount"]) == ("success", 1)
     assert unsafe["statusMetadata"]["type"] == "unsafe-url-detected"
+    assert media.paths() == ["/good.jpg"]
 
 
 def test_host_that_the_check_does_not_know_is_looked_up_once_more(tmp_path: Path, media: MediaHost) -> None:

@@ -86,3 +86,34 @@ def test_survey_of_nothing_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no images in"):
         survey(LocalSource(tmp_path / "photos"), tmp_path / "manifests", None, Silent())
     assert list((tmp_path / "manifests").iterdir()) == []
+
+
+class Dotted(Signed):
+    """A store with keys that no URL can hold."""
+
+    def list(self) -> Iterator[MediaObject]:
+        return iter([MediaObject(key, 1, "tag", None) for key in ("a/../b.png", "./c.png", "d..png", ".e/f.png")])
+
+
+def test_key_that_no_url_can_hold_is_rejected(photos: Path, tmp_path: Path) -> None:
+    found = survey(Dotted(photos), tmp_path / "manifests", None, Silent())
+    assert [row.key for row in read_manifest(found.manifest, "rejected")] == ["a/../b.png", "./c.png"]
+    assert "no URL can hold" in next(iter(found.reasons))
+
+
+def test_references_cut_short_leave_nothing(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_source: Signed, items: Iterable[MediaObject], seconds: int) -> Iterator[str]:
+        yield "https://files.example.com/first?sig=SECRET"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Signed, "presign", interrupted)
+    signing = Signing(tmp_path / "references.jsonl", 1)
+    with pytest.raises(KeyboardInterrupt):
+        survey(Signed(photos), tmp_path / "manifests", signing, Silent())
+    assert [path.name for path in tmp_path.iterdir() if "references" in path.name] == []
+
+
+def test_references_without_a_folder_are_told_before_anything_is_listed(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="no folder .*missing"):
+        survey(Signed(photos), tmp_path / "manifests", Signing(tmp_path / "missing" / "r.jsonl", 1), Silent())
+    assert not (tmp_path / "manifests").exists()
