@@ -114,6 +114,6 @@ def test_references_cut_short_leave_nothing(photos: Path, tmp_path: Path, monkey
 
 
 def test_references_without_a_folder_are_told_before_anything_is_listed(photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="no folder .*missing"):
+    with pytest.raises(BadInput, match=r"no folder .*missing"):
         survey(Signed(photos), tmp_path / "manifests", Signing(tmp_path / "missing" / "r.jsonl", 1), Silent())
     assert not (tmp_path / "manifests").exists()
