@@ -24,7 +24,6 @@ from deployments.batch_server.refusals import BadRequest
 from deployments.batch_server.remote.connections import ConnectionPool
 from deployments.batch_server.remote.failures import FetchFailed, UnknownHost, UnsafeUrl
 from deployments.batch_server.remote.fetching import Fetcher, Patience, SizeLimit
-from deployments.batch_server.remote.hosts import parse_address
 from deployments.batch_server.remote.targets import Target, parse_target, shown_url
 from deployments.batch_server.store.ingests import CHECKING, LISTING, Accepted, IngestStore
 from deployments.batch_server.store.uploads import DUPLICATE, Member, RejectedMember, duplicate
@@ -210,6 +209,8 @@ class Ingester:
     async def _check(self, seq: int, patience: Patience) -> None:
         shard_ids = await asyncio.to_thread(self._store.waiting, seq)
         origins = await asyncio.to_thread(self._origins, shard_ids)
+        for origin in origins:  # what needs no name service is told however long that one takes
+            self._pool.guard.check_early(origin)
         with suppress(TimeoutError):
             async with asyncio.timeout(self._check_seconds):
                 await _each(HOSTS_AT_ONCE, origins, partial(self._check_origin, patience))
@@ -221,8 +222,7 @@ class Ingester:
             for reference in self._files.references(shard_id):
                 target = parse_target(reference.url)
                 found.setdefault(target.origin, target)
-        # Addresses first: what is known of them without a lookup is known in any time.
-        return sorted(found.values(), key=lambda target: parse_address(target.host) is None)
+        return list(found.values())
 
     async def _check_origin(self, patience: Patience, target: Target) -> None:
         try:

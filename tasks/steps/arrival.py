@@ -13,6 +13,7 @@ from tasks.steps.context import INGEST, Run, gone
 DEADLINE = 6 * 3600.0
 QUIET_SETTLES = 20
 """A batch that lacks files is given up when for so many times the platform's settling time nothing has moved in it."""
+NEVER_FETCHED = "the platform has not fetched it, and does not say why: it may be gone, or its URL not readable"
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ def watch(run: Run, expected: int, *, by_reference: bool, shards: frozenset[str]
     """
     patient = run.timing.clock() + run.platform.settle
     quiet = Quiet(run)
+    deadline = max(DEADLINE, run.target.url_hours * 3600) if by_reference else DEADLINE
     silent, shown = False, 0
 
     def show_fetched(seen: BatchState) -> None:
@@ -109,14 +111,14 @@ def watch(run: Run, expected: int, *, by_reference: bool, shards: frozenset[str]
     state = poll_until(
         lambda: look(run, expected, shards),
         ended,
-        deadline=DEADLINE,
+        deadline=deadline,
         pace=run.platform.pace,
         timing=run.timing,
         on_change=show_fetched if by_reference else lambda _seen: None,
     )
     if state is None:
         count = run.platform.staging.count(run.remote_id)
-        raise RunIncomplete(f"batch {run.remote_id} holds {count} of {expected} files after {DEADLINE / 3600:.0f} h")
+        raise RunIncomplete(f"batch {run.remote_id} holds {count} of {expected} files after {deadline / 3600:.0f} h")
     refused = dict(state.refused)
     if state.broken or silent:
         reason = f"its shard could not be ingested: {state.broken[0]}" if state.broken else NEVER_FETCHED
@@ -124,9 +126,6 @@ def watch(run: Run, expected: int, *, by_reference: bool, shards: frozenset[str]
         missing = (row.name for row in read_manifest(run.folder.manifest, "staged") if row.name not in present)
         refused = dict.fromkeys(missing, reason) | refused
     return refused
-
-
-NEVER_FETCHED = "the platform has not fetched it, and does not say why: it may be gone, or its URL not readable"
 
 
 def _lost(run: Run, count: int, expected: int) -> RunIncomplete:
