@@ -44,7 +44,7 @@ lint: .venv/ready ## Check style and types
 	@$(BIN)/mypy
 
 .PHONY: contract
-contract: setup .venv-contract/ready ## Install the official client and run it against our server
+contract: setup .venv-contract/ready .venv-emulators/ready ## Install the official client and run it against our server
 	@$(BIN)/pytest -m official_client tests/contract
 
 .PHONY: bench

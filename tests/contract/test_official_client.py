@@ -8,10 +8,13 @@ import subprocess
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.deployments.batch_server.media_host import Answer, media_host
 from tests.deployments.batch_server.running import KEY, ROOT, ProcessServer, process_server
+from tests.emulators.fixtures import *  # noqa: F403
 
 ENGINE = ROOT / ".venv-engine" / "bin" / "python"
 CLIENT = Path(os.environ.get("DARKROOM_OFFICIAL_CLIENT") or ROOT / ".venv-contract" / "bin" / "inference")
@@ -26,7 +29,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessServer]:
-    with process_server(tmp_path_factory.mktemp("server")) as running:
+    with process_server(tmp_path_factory.mktemp("server"), "--allow-host", "127.0.0.1") as running:
         yield running
         assert running.terminate() == ""
 
@@ -42,9 +45,10 @@ def small_png(shade: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + piece(b"IHDR", header) + piece(b"IDAT", zlib.compress(pixels)) + piece(b"IEND", b"")
 
 
-def call(server: ProcessServer, *arguments: str) -> str:
+def call(server: ProcessServer, *arguments: str, **variables: str) -> str:
     environment = {
         **os.environ,
+        **variables,
         "API_BASE_URL": server.client.url,
         "ROBOFLOW_API_KEY": KEY,
         "COLUMNS": "200",
@@ -95,3 +99,29 @@ def test_official_client_stages_processes_and_exports(
     assert {line["matching_pixels"] for line in lines} == {0, 64}
     single = {path.parent.name: json.loads(path.read_text()) for path in target.glob("results-archives/*/results.json")}
     assert single == {line["image"]: line for line in lines}
+
+
+def test_official_client_stages_references(server: ProcessServer, tmp_path: Path) -> None:
+    names = [f"image {number:02d} é.png" for number in range(40)]
+    with media_host() as media:
+        media.answers = {f"/{number}": Answer(body=small_png(number)) for number in range(len(names))}
+        lines = [json.dumps({"name": name, "url": media.url(f"/{number}")}) for number, name in enumerate(names)]
+        (tmp_path / "references.jsonl").write_text("\n".join(lines))
+        words = ("--data-source", "references-file", "--references", str(tmp_path / "references.jsonl"))
+        create = ("data-staging", "create-batch-of-images", "--batch-id", "referred", *words, "--ingest-id", "mine")
+        assert "mine" in call(server, *create)
+        (shard,) = server.client.shards("referred")
+        assert "deduplicated" in call(server, *create)
+        assert len(media.asked) == len(names)
+    assert shard["shardObjectsCount"] == server.client.count("referred") == len(names)
+    assert shard["shardId"] in call(server, "data-staging", "list-ingest-details", "--batch-id", "referred")
+
+
+def test_official_client_stages_a_bucket(server: ProcessServer, s3: Any) -> None:
+    for number in range(12):
+        s3.put(f"day {number % 2}/{number}.png", small_png(number))
+    words = ("--data-source", "cloud-storage", "--bucket-path", f"{s3.url}/**/*.png")
+    create = ("data-staging", "create-batch-of-images", "--batch-id", "bucket", *words)
+    call(server, *create, **s3.environment)
+    (shard,) = server.client.shards("bucket")
+    assert (shard["statusType"], shard["shardObjectsCount"]) == ("success", 12)
