@@ -11,6 +11,7 @@ import io
 import stat
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 import paramiko
@@ -221,7 +222,8 @@ class Session:
         return bytes(data)
 
     def _lost(self, why: str) -> ConnectionFailed:
-        self._channel.close()
+        with suppress(paramiko.SSHException, EOFError, OSError):  # the good-bye cannot be sent any more
+            self._channel.close()
         return ConnectionFailed(f"the SFTP connection to {self._host} failed: {why}")
 
 

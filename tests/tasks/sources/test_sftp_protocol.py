@@ -158,3 +158,19 @@ def test_connection_that_ends_is_transient(server: Server) -> None:
         file.read(1)
     assert not session.is_open
     file.close()
+
+
+def test_loss_is_told_where_not_even_the_good_bye_can_be_sent() -> None:
+    server = Server()
+    session = server.session()
+    close = server.channel.close
+
+    def close_on_a_dead_line() -> None:
+        close()
+        raise EOFError
+
+    server.channel.close = close_on_a_dead_line
+    server.ours.close()
+    with pytest.raises(ConnectionFailed, match="the SFTP connection to host failed"):
+        session.stat("/a.jpg")
+    assert not session.is_open
