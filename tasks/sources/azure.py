@@ -105,13 +105,8 @@ class AzureContainer:
     def open(self, item: MediaObject, offset: int = 0) -> BinaryIO:
         """The bytes of the version that was listed, as they are stored."""
         self._require("r", "reading")
-        size = item.size
-        if size is None:
-            found = self.find(item.key)
-            if found is None or found.size is None:
-                raise SourceChanged("is not there any more")
-            size = found.size
-        return open_ranged(partial(self._fetch, item), size, offset)
+        assert item.size is not None  # every listing of a bucket tells it
+        return open_ranged(partial(self._fetch, item), item.size, offset)
 
     def find(self, key: str) -> MediaObject | None:
         """The object of that key as it is now, or ``None``; a folder's marker is none."""

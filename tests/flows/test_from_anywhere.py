@@ -127,3 +127,17 @@ def test_source_without_images_is_bad_input(s3, desk: Desk, source: str, says: s
     assert outcome.status == 2
     assert says in outcome.errors
     assert len(outcome.errors.strip().splitlines()[-1]) < 400
+
+
+def test_signed_url_of_references_is_written_down_nowhere(s3, desk: Desk) -> None:
+    desk.fill(s3)
+    lines = [{"name": f"{number}.png", "url": s3.sign(f"photos/{number}.png")} for number in range(IMAGES)]
+    s3.put("references.jsonl", "".join(json.dumps(line) + "\n" for line in lines).encode())
+    signed = s3.sign("references.jsonl")
+    outcome = darkroom("run", signed, "--workflow", "minimal", cwd=desk.folder, **s3.environment, **ALLOWED)
+    assert folder_of(desk, outcome).is_dir()
+    assert outcome.last_line[2] == str(IMAGES)
+    signatures = [url.rpartition("=")[2].encode() for url in (signed, *(line["url"] for line in lines))]
+    kept = b"".join(path.read_bytes() for path in sorted(desk.folder.rglob("*")) if path.is_file())
+    said = (outcome.output + outcome.errors).encode()
+    assert [signature for signature in signatures if signature in kept + said] == []

@@ -7,7 +7,7 @@ import pytest
 from tasks.core.errors import BadInput, ConnectionFailed, KeyRefused
 from tasks.core.settings import load_settings
 from tasks.roboflow_api import platform as module
-from tasks.roboflow_api.platform import CLOUD, open_platform
+from tasks.roboflow_api.platform import CLOUD, embedded_server, open_platform
 from tasks.roboflow_api.retrying import RetryPolicy
 from tests.scripted import Reply, Scripted
 from tests.tasks.roboflow_api.conftest import KEY
@@ -84,3 +84,12 @@ def test_workflow_is_found_or_registered(server: Scripted, tmp_path: Path) -> No
         assert platform.workflow("photo-audit").id == "photo-audit"
         assert platform.workflow(str(file)).id.startswith("mine-")
     assert [seen.method for seen in server.seen] == ["GET", "GET", "POST"]
+
+
+def test_embedded_server_gets_none_of_the_pipelines_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = ("AWS_SECRET_ACCESS_KEY", "AZURE_STORAGE_KEY", "GOOGLE_APPLICATION_CREDENTIALS", "DARKROOM_SFTP_PASSWORD")
+    for name in (*secret, "DARKROOM_SOURCE", "SSL_CERT_FILE"):
+        monkeypatch.setenv(name, "SECRET")
+    given = embedded_server(load_settings())._env
+    assert [name for name, value in given.items() if value == "SECRET"] == ["SSL_CERT_FILE"]
+    assert KEY not in given.values()

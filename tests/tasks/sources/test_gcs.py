@@ -128,13 +128,6 @@ def test_empty_object_is_opened_without_a_range(bucket, server) -> None:
     assert "range" not in server.seen[0].headers
 
 
-def test_object_without_a_known_size_is_looked_up_first(bucket, server) -> None:
-    server.answers(entry())
-    server.replies([Reply(206, b"hello")])
-    with bucket.open(MediaObject(LISTED.key, None, LISTED.etag, None)) as file:
-        assert file.read() == b"hello"
-
-
 def test_find_tells_the_object_or_none(bucket, server) -> None:
     server.answers(entry())
     server.replies([refusal(404, "No such object: photos/a b/ü.jpg")])

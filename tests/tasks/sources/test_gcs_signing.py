@@ -20,25 +20,12 @@ from tasks.sources.base import MediaObject
 from tasks.sources.gcs_library import storage
 from tasks.sources.gcs_signing import MOST_SECONDS, Signer, sign_urls, signer_of, signs_remotely
 from tests.scripted import Reply, Scripted, scripted_server
+from tests.tasks.sources.contents import HOSTILE, HOSTILE_IN_CLOUDS
 
 NOW = datetime(2026, 9, 15, 23, 59, 58, tzinfo=UTC)
 PLACE = ("https://storage.googleapis.com", "photos")
 EMAIL = "darkroom@project.iam.gserviceaccount.com"
-KEYS = [
-    "plain.jpg",
-    "a b.jpg",
-    "100%.jpg",
-    "a+b.jpg",
-    "a#b.jpg",
-    "a?b=c&d.jpg",
-    "ünï/çödé/写真.jpg",
-    "/leading.jpg",
-    "a//b.jpg",
-    "%41.jpg",
-    "~t'(x)!*;:@,$.jpg",
-    'quote"back\\slash.jpg',
-    "line\nbreak.jpg",
-]
+KEYS = ["plain.jpg", *HOSTILE, *HOSTILE_IN_CLOUDS]
 
 
 @pytest.fixture(scope="module")

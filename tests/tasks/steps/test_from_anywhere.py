@@ -11,16 +11,25 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from pydantic import SecretStr
 
+from flows import batch
 from tasks.core.errors import BadInput, RunFailed
+from tasks.core.progress import Silent
+from tasks.core.records import RunSummary, Staged
+from tasks.core.request import RunRequest
+from tasks.core.run_folder import RunFolder
+from tasks.core.settings import Settings
 from tasks.media.manifest import read_manifest
 from tasks.roboflow_api.models import IngestAnswer
+from tasks.roboflow_api.platform import EMBEDDED
 from tasks.roboflow_api.staging import StagingApi
+from tasks.steps.conclude import bring_home
 from tasks.steps.context import Run
 from tasks.steps.ingest import ingest
 from tasks.steps.referencing import Referral
-from tasks.steps.stage import load_staged
-from tests.deployments.batch_server.running import ServerClient, settings_for, thread_server
+from tasks.steps.stage import load_staged, open_target, stage
+from tests.deployments.batch_server.running import KEY, ServerClient, settings_for, thread_server
 from tests.deployments.batch_server.small_engine import SmallEngine
 from tests.images import make_images
 from tests.tasks.steps.conftest import Bench, run_all
@@ -277,3 +286,53 @@ def test_bucket_without_images_is_bad_input(cloud, fetching: Bench) -> None:
     cloud.put("a.txt", b"no image")
     with pytest.raises(BadInput, match="no images in"):
         fetching.staged(source=cloud.url)
+
+
+def test_hosts_that_the_embedded_server_may_fetch_from_say_nothing_of_another_platform(
+    s3, photos: list[bytes], fetching: Bench
+) -> None:
+    s3.put("a.png", photos[0])
+    allowed = Settings.model_validate({"ROBOFLOW_API_KEY": SecretStr(KEY), "DARKROOM_ALLOW_HOSTS": LOOPBACK})
+    request = RunRequest(source=s3.url, workflow="minimal", platform=fetching.url, runs=str(fetching.runs))
+    with open_target(request, allowed) as target:
+        assert target.transfer == "upload"
+
+
+def test_source_that_may_be_signed_is_not_taken_as_it_is(fetching: Bench) -> None:
+    with pytest.raises(BadInput, match="env:NAME") as refused:
+        fetching.target(source="https://host/references.jsonl?X-Amz-Signature=SECRET")
+    assert "SECRET" not in str(refused.value)
+
+
+def test_run_on_the_embedded_server_of_another_machine_is_told_and_left_alone(
+    s3, photos: list[bytes], fetching: Bench
+) -> None:
+    s3.put("photos/a.png", photos[0])
+    here = fetching.target(source=f"{s3.url}/photos", runs=f"{s3.url}/runs", transfer="reference")
+    here = replace(here, platform=replace(here.platform, name=EMBEDDED))
+    began = stage(here, Silent(), fetching.timing)
+    assert isinstance(began, Staged)
+    bring_home(fetching.opened(here, RunFolder(began.folder)))
+    there = s3.stored()
+    assert f"runs/{began.key}/journal.jsonl" in there
+    elsewhere = replace(here, runs=replace(here.runs, folder=fetching.runs))
+    with pytest.raises(BadInput, match="embedded server of another machine"):
+        stage(elsewhere, Silent(), fetching.timing)
+    assert s3.stored() == there
+    assert isinstance(stage(here, Silent(), fetching.timing), Staged)
+
+
+def test_failed_run_is_brought_to_its_bucket_as_well(
+    s3, photos: list[bytes], fetching: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s3.put("photos/a.png", photos[0])
+    run = fetching.staged(source=f"{s3.url}/photos", runs=f"{s3.url}/runs", transfer="reference")
+
+    def fails(run: Run, _staged: Staged, _begun: float) -> RunSummary:
+        run.folder.report.write_text("what went wrong")
+        raise RunFailed("it did not go well")
+
+    monkeypatch.setattr(batch, "process", fails)
+    with pytest.raises(RunFailed):
+        batch.process_kept(run, load_staged(run.folder), 0.0)
+    assert s3.get(f"runs/{run.folder.key}/report.html") == b"what went wrong"
