@@ -66,6 +66,8 @@ def test_source_may_stand_in_a_variable(tmp_path: Path, monkeypatch: pytest.Monk
     [
         ("https://host/references.jsonl?X-Amz-Signature=0", True),
         ("HTTP://127.0.0.1:1/references.jsonl?sig=0", True),
+        ("https://user:secret@host/references.jsonl", True),
+        ("https://host/by@name.jsonl", False),
         ("https://host/references.jsonl", False),
         ("s3://bucket/a?.jpg", False),
         ("photos?", False),

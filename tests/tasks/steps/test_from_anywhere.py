@@ -180,11 +180,14 @@ def test_chunk_whose_answer_was_lost_is_recognised(s3, photos: list[bytes], fetc
     assert chunk["duplicated"] is True
 
 
-def test_chunks_bear_ids_of_their_own(s3, photos: list[bytes], fetching: Bench) -> None:
+def test_chunks_bear_ids_of_their_own_and_go_once(
+    s3, photos: list[bytes], fetching: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for number, photo in enumerate(photos):
         s3.put(f"{number:03}.png", photo)
     run = fetching.staged(source=s3.url, transfer="reference")
     Referral(run, most=20).send()
+    monkeypatch.setattr(StagingApi, "ingest_references", None)  # nothing is sent a second time
     again = ingest(run, len(photos))
     assert (again.sent, again.parts) == (len(photos), 3)
 
