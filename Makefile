@@ -34,7 +34,7 @@ samples: setup
 	@if [ "$(SOURCE)" = "$(SAMPLES)" ]; then .venv-engine/bin/python deployments/samples.py $(SAMPLES); fi
 
 .PHONY: test
-test: setup .venv-emulators/ready .venv-emulators/azurite/ready ## Run all tests; TESTS=path for some
+test: setup .venv-readers/ready .venv-emulators/ready .venv-emulators/azurite/ready ## Run all tests; TESTS=path for some
 	@$(BIN)/pytest -n $(JOBS) --dist loadfile $(TESTS)
 
 .PHONY: lint
@@ -48,7 +48,7 @@ contract: setup .venv-contract/ready .venv-emulators/ready ## Install the offici
 	@$(BIN)/pytest -m official_client tests/contract
 
 .PHONY: bench
-bench: setup .venv-contract/ready .venv-emulators/ready ## Measure side by side with the engine and the official client
+bench: setup .venv-contract/ready .venv-readers/ready .venv-emulators/ready ## Measure side by side with the engine and the official client
 	@$(BIN)/python -m tests.benchmarks $(BENCH)
 
 .PHONY: lock
@@ -61,6 +61,8 @@ lock: $(UV) ## Resolve the locks anew
 	@printf 'uv\n' | $(UV) pip compile $(LOCK_OPTIONS) - -o tools.lock
 	@printf '%s\n' 'moto[s3]' flask flask-cors gcp-storage-emulator asyncssh \
 		| $(UV) pip compile $(LOCK_OPTIONS) - -o emulators.lock
+	@printf '%s\n' duckdb pandas 'pyarrow==25.*' pycocotools supervision opencv-python-headless \
+		| $(UV) pip compile $(LOCK_OPTIONS) --override <(printf '%s\n' 'opencv-python; python_version < "3"') - -o readers.lock
 	@npm install --prefix tests/emulators --package-lock-only --omit-lockfile-registry-resolved --before $(LOCK_DATE) $(NPM_OPTIONS)
 	@.venv-tools/bin/python tests/emulators/bare_lock.py tests/emulators/package-lock.json
 
@@ -75,7 +77,7 @@ WITHOUT_SCREEN := 'opencv-python; python_version < "3"' 'opencv-contrib-python; 
 
 .PHONY: clean
 clean: ## Remove the environments and everything under .darkroom; runs stay
-	rm -rf .venv .venv-engine .venv-contract .venv-emulators .venv-tools .darkroom
+	rm -rf .venv .venv-engine .venv-contract .venv-readers .venv-emulators .venv-tools .darkroom
 
 $(UV): tools.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
@@ -102,6 +104,12 @@ $(UV): tools.lock
 	@echo "setting up the official client's environment"
 	@test -x .venv-contract/bin/python || $(UV) venv --quiet --python $(PYTHON) .venv-contract
 	@$(UV) pip sync --quiet --python .venv-contract/bin/python --require-hashes contract.lock
+	@touch $@
+
+.venv-readers/ready: readers.lock $(UV)
+	@echo "setting up the libraries that the tests read exports with"
+	@test -x .venv-readers/bin/python || $(UV) venv --quiet --python $(PYTHON) .venv-readers
+	@$(UV) pip sync --quiet --python .venv-readers/bin/python --require-hashes readers.lock
 	@touch $@
 
 .venv-emulators/ready: emulators.lock $(UV)

@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated, Any
 
 from prefect import flow
-from prefect.logging import get_run_logger
 from pydantic import Field
 
-from tasks.core.errors import RunFailed
+from flows.running import carry_out_request
 from tasks.core.identity import ResultOptions
-from tasks.core.journal import Journal
-from tasks.core.progress import Silent
-from tasks.core.records import NothingNew, RunSummary, Staged, StepRecords
+from tasks.core.options import ComparisonOptions, DatasetOptions, Expectations, ExportChoice
+from tasks.core.records import NothingNew, RunSummary
 from tasks.core.request import MOST_LABEL_CHARACTERS, AskedTransfer, RunRequest
-from tasks.core.run_folder import RunFolder
 from tasks.core.settings import load_settings
-from tasks.export import export_results
-from tasks.ingest import ingest_files
-from tasks.launch import launch_job
-from tasks.publish import publish_results
 from tasks.roboflow_api.platform import EMBEDDED
-from tasks.stage import stage_media
-from tasks.steps.conclude import bring_home, complete, kept, place_of, remember
-from tasks.steps.context import Run, Target
-from tasks.steps.stage import open_target
-from tasks.summarize import summarize_run
-from tasks.wait import wait_for_job
 
 EVERYTHING = ResultOptions()
+ALL_PARTS = ExportChoice()
+NO_DATASETS = DatasetOptions()
+ANYTHING = Expectations()
+NO_COMPARISON = ComparisonOptions()
 Text = Annotated[str, Field(min_length=1)]
 
 
@@ -44,6 +32,10 @@ def process_images(
     options: ResultOptions = EVERYTHING,
     transfer: AskedTransfer = "auto",
     only_new: bool = False,
+    export: ExportChoice = ALL_PARTS,
+    datasets: DatasetOptions = NO_DATASETS,
+    expectations: Expectations = ANYTHING,
+    comparison: ComparisonOptions = NO_COMPARISON,
     destination: str = "",
     runs: str = "",
     rerun: Annotated[str, Field(max_length=MOST_LABEL_CHARACTERS)] = "",
@@ -65,6 +57,10 @@ def process_images(
         transfer: How images get to the platform: it fetches them by reference, from URLs signed here, or they are
             uploaded from here. By default by reference wherever the platform can reach them.
         only_new: Only what is new or has changed since this source was last processed with this workflow.
+        export: Which stage and parts of the job's output are fetched. By default all of the export stage.
+        datasets: Dataset formats to write of the predictions, such as coco or yolo. By default none.
+        expectations: What the results must look like; a missed one fails the run before anything is published.
+        comparison: Which earlier run the run is compared with, and how much of a change is told as an event.
         destination: Folder or bucket that the results are published to as well, under the run's key. Empty: none.
             Example: s3://bucket/results
         runs: Folder, here or in a bucket, that holds a folder for each run. Empty: DARKROOM_RUNS, or ./runs
@@ -76,9 +72,9 @@ def process_images(
 
     Raises:
         BadInput: source, workflow, parameters or platform cannot be used.
-        RunFailed: the job failed, or files are missing from the reconciliation.
+        RunFailed: the job failed, files are missing from the reconciliation, or an expectation was missed.
     """
-    begun, settings = time.monotonic(), load_settings()
+    settings = load_settings()
     request = RunRequest(
         source=source,
         workflow=workflow,
@@ -87,58 +83,12 @@ def process_images(
         options=options,
         transfer=transfer,
         only_new=only_new,
+        export=export,
+        datasets=datasets,
+        expectations=expectations,
+        comparison=comparison,
         destination=destination,
         runs=runs or settings.runs,
         rerun=rerun,
     )
-    with open_target(request, settings) as target:
-        staged = stage_media(target)
-        if isinstance(staged, NothingNew):
-            return staged
-        with held_run(target, staged) as run:
-            return conclude(run, run.folder.finished() or process_kept(run, staged, begun))
-
-
-def process_kept(run: Run, staged: Staged, begun: float) -> RunSummary:
-    """:func:`process`, with what there is of the run in its bucket before, after each step, and when it fails."""
-    bring_home(run)
-    try:
-        return process(run, staged, begun)
-    except RunFailed:
-        bring_home(run)
-        raise
-
-
-def process(run: Run, staged: Staged, begun: float) -> RunSummary:
-    """The steps after staging, on a run that this process holds."""
-    ingested = ingest_files(run, staged.to_send)
-    launched = launch_job(run)
-    finished = wait_for_job(run)
-    exported = export_results(run, finished)
-    return summarize_run(run, StepRecords(staged, ingested, launched, finished, exported), begun)
-
-
-def conclude(run: Run, summary: RunSummary) -> RunSummary:
-    """What follows a finished run: it is brought to its bucket, published, and remembered as processed, in this order.
-
-    Each is done again where a killed process has left it undone.
-    """
-    bring_home(run)
-    published = ""
-    if run.target.destination is not None:
-        complete(run)
-        published = publish_results(run.folder, run.target.destination).url
-    remember(run)
-    return summary.model_copy(update={"place": place_of(run), "published": published})
-
-
-@contextmanager
-def held_run(target: Target, staged: Staged) -> Iterator[Run]:
-    """The staged run with its journal, held against other processes."""
-    folder = RunFolder(staged.folder)
-
-    def tell() -> None:
-        get_run_logger().warning("run %s is under way in another process: waiting for it", staged.key)
-
-    with folder.held(tell), Journal(folder.journal) as journal:
-        yield kept(Run(target, folder, journal, Silent()))
+    return carry_out_request(request, settings)

@@ -1,37 +1,54 @@
-"""The commands of ``darkroom`` and their arguments."""
+"""The commands of ``darkroom``."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any, get_args
+from dataclasses import asdict
+from typing import Any
 
+from flows.arguments import Command, asked_run, comparison_options, parse
 from flows.prefect_server import managed_prefect_api, prefect_warming_up
-from flows.terminal import print_outcome, print_runs, print_survey, starting, watched_run, wide_console
+from flows.terminal import (
+    print_comparison,
+    print_outcome,
+    print_runs,
+    print_survey,
+    starting,
+    watched_run,
+    wide_console,
+)
 from tasks.core.errors import BadInput, DarkroomError, LocalFault, local_fault
+from tasks.core.options import Expectations, ExportChoice
 from tasks.core.records import NothingNew, RunSummary
 from tasks.core.redaction import redact
-from tasks.core.request import AskedTransfer, RunRequest, check_label, parse_parameter
+from tasks.core.request import RunRequest
 from tasks.core.run_folder import RunFolder, find_run, list_runs, read_lock
 from tasks.core.settings import Settings, load_settings
-from tasks.roboflow_api.platform import EMBEDDED
+from tasks.results.compare import compare as compare_facts
+from tasks.results.facts import facts_of
 from tasks.sources.registry import FROM_VARIABLE, holds_secret, is_bucket_url
-from tasks.steps.runs import runs_folder, visible_runs
+from tasks.steps.datasets import check_datasets
+from tasks.steps.previous import open_run
+from tasks.steps.runs import open_runs, runs_folder, visible_runs
 from tasks.steps.stage import answering_source, find_finished, left_out, open_target
 
 SOURCE_VARIABLE = "DARKROOM_SOURCE"
+DRIFTED = 3
+"""Exit status of a comparison that found a change beyond its limit."""
 
 
 def carry_out(arguments: Sequence[str]) -> int:
     """Runs one command and gives its exit status."""
     try:
         _check_encoding(arguments)
-        options = _parser().parse_args(arguments)
-        status: int = options.command(options)
-        return status
+        options = parse(list(arguments), COMMANDS)
+        command: Command = options.command
+        return command(options)
     except DarkroomError as error:
         return _fail(error)
     except OSError as error:
@@ -55,18 +72,10 @@ def _fail(error: DarkroomError) -> int:
 def run(options: argparse.Namespace) -> int:
     """``darkroom run``: the whole pipeline on one source."""
     settings = load_settings()
-    request = RunRequest(
-        source=kept_secret(options.source),
-        workflow=options.workflow,
-        platform=options.platform,
-        parameters=dict(options.param),
-        transfer=options.transfer,
-        only_new=options.only_new,
-        destination=options.destination,
-        runs=options.runs or settings.runs,
-        rerun=options.rerun,
-    )
-    answering_source(request.source, left_out(request, settings))  # what cannot be is told before anything is started
+    request = asked_run(options, settings.runs)
+    request = request.model_copy(update={"source": kept_secret(request.source)})
+    # What cannot be is told before anything is started.
+    check_datasets(request.datasets, answering_source(request.source, left_out(request, settings)))
     runs_folder(request.runs, settings)
     with ExitStack() as held:
         started = held.enter_context(starting())
@@ -98,11 +107,18 @@ def _report(outcome: RunSummary | NothingNew) -> int:
 
 def _finished_before(request: RunRequest, settings: Settings) -> bool:
     """Whether a finished run was asked for in the same words and nothing follows it; its source may have changed."""
-    if request.only_new or request.destination or is_bucket_url(request.runs):
+    if _is_followed(request):
         return False
     asked = request.model_dump(mode="json")
     folders = list_runs(runs_folder(request.runs, settings))
     return any(folder.summary.exists() and _asked(folder) == asked for folder in folders)
+
+
+def _is_followed(request: RunRequest) -> bool:
+    """Whether something is to be done, or to be looked at, when the run is finished."""
+    judged = request.expectations != Expectations() or request.comparison.against
+    written = request.destination or request.datasets.formats or request.export != ExportChoice()
+    return bool(judged or written or request.only_new or is_bucket_url(request.runs))
 
 
 def _asked(folder: RunFolder) -> Any:
@@ -120,18 +136,10 @@ def _run_flow(request: RunRequest, settings: Settings, started: Callable[[], Non
 
         started()
         with watched_run():
-            return process_images(
-                source=request.source,
-                workflow=request.workflow,
-                platform=request.platform,
-                parameters=request.parameters,
-                options=request.options,
-                transfer=request.transfer,
-                only_new=request.only_new,
-                destination=request.destination,
-                runs=request.runs,
-                rerun=request.rerun,
+            outcome: RunSummary | NothingNew = process_images(
+                **{name: value for name, value in request if name != "replays"}
             )
+            return outcome
 
 
 def stage(options: argparse.Namespace) -> int:
@@ -187,120 +195,43 @@ def show(options: argparse.Namespace) -> int:
     return _report(summary)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="darkroom",
-        description="Process folders and buckets of images with a computer-vision workflow, and account for each.",
-    )
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    _add_run(commands)
-    _add_stage(commands)
-    _add_server(commands)
-    listing = commands.add_parser("runs", help="list the runs", description="List the runs, the latest first.")
-    listing.set_defaults(command=runs)
-    showing = commands.add_parser("show", help="show one run", description="Show one run, as `darkroom run` ended.")
-    showing.add_argument("run", metavar="RUN", help="key of the run, or its first digits")
-    showing.set_defaults(command=show)
-    for command in (listing, showing):
-        _add_runs_option(command)
-    return parser
+def compare(options: argparse.Namespace) -> int:
+    """``darkroom compare``: one finished run against another."""
+    settings = load_settings()
+    named = options.runs or settings.runs
+    opened = open_runs(named, settings)
+    with open_run(opened, options.before, named) as before, open_run(opened, options.now, named) as now:
+        comparison = compare_facts(facts_of(now), facts_of(before), comparison_options(options, before.key))
+    if options.json:
+        print(json.dumps(asdict(comparison) | {"drifted": comparison.drifted}, ensure_ascii=False))
+    else:
+        print_comparison(comparison, wide_console())
+    return DRIFTED if comparison.drifted else 0
 
 
-def _add_run(commands: Any) -> None:
-    command = commands.add_parser(
-        "run",
-        help="stage, ingest, launch, wait, export, summarize",
-        description="Run the pipeline on a source. The same command again finds the same run and goes on with it.",
-        epilog="example: darkroom run ./photos --workflow photo-audit",
-    )
-    _add_source(command)
-    command.add_argument(
-        "--workflow", required=True, metavar="ID", help="id of a workflow, or a definition file such as ./mine.json"
-    )
-    command.add_argument(
-        "--platform",
-        default=EMBEDDED,
-        metavar="embedded|roboflow|URL",
-        help="where the work is done (default: embedded, a server on this machine, started on the spot)",
-    )
-    command.add_argument(
-        "--param",
-        action="append",
-        default=[],
-        type=_parameter,
-        metavar="NAME=VALUE",
-        help="a parameter of the workflow; may be given several times",
-    )
-    command.add_argument(
-        "--transfer",
-        default="auto",
-        choices=get_args(AskedTransfer),
-        help="whether the platform fetches the files from signed URLs, or they are uploaded from here "
-        "(default: auto, by reference wherever the platform can reach them)",
-    )
-    command.add_argument(
-        "--only-new", action="store_true", help="only what is new or changed since the last such run of this source"
-    )
-    command.add_argument(
-        "--destination", default="", metavar="PLACE", help="folder or bucket that the results are published to as well"
-    )
-    _add_runs_option(command)
-    command.add_argument(
-        "--rerun", default="", type=_label, metavar="LABEL", help="do the same work afresh under this label"
-    )
-    command.set_defaults(command=run)
+def replay(options: argparse.Namespace) -> int:
+    """``darkroom replay``: a run done again, and whether the results are the same."""
+    settings = load_settings()
+    named = options.runs or settings.runs
+    with open_run(open_runs(named, settings), options.run, named) as original:
+        if original.finished() is None:  # told before anything is started
+            raise BadInput(f"run {original.key} is not finished: there is nothing to compare a replay with")
+    with starting() as started, managed_prefect_api(settings.home):
+        from flows.replay import replay_run
+
+        started()
+        with watched_run():
+            replayed = replay_run(run=options.run, runs=named)
+    print(replayed.line())
+    return 0
 
 
-def _add_stage(commands: Any) -> None:
-    command = commands.add_parser(
-        "stage",
-        help="list and check a source; nothing is sent",
-        description="List a source, check its files and write the manifest. Nothing is sent anywhere.",
-        epilog="example: darkroom stage 's3://bucket/2024/**/*.jpg' --references references.jsonl",
-    )
-    _add_source(command)
-    command.add_argument(
-        "--references",
-        default="",
-        metavar="FILE",
-        help="write signed references here, a JSON line each; whoever has the file can read the media until they end",
-    )
-    _add_runs_option(command)
-    command.set_defaults(command=stage)
-
-
-def _add_source(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "source",
-        metavar="SOURCE",
-        help="folder, s3://, gs://, az:// or sftp:// place, pattern such as 's3://bucket/2024/**/*.jpg', "
-        "or references.jsonl",
-    )
-
-
-def _add_runs_option(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--runs", metavar="PLACE", help="folder of the runs, here or in a bucket (default: DARKROOM_RUNS or ./runs)"
-    )
-
-
-def _add_server(commands: Any) -> None:
-    command = commands.add_parser(
-        "server", help="serve the batch API on this machine", add_help=False, prefix_chars="\0"
-    )
-    command.add_argument("arguments", nargs=argparse.REMAINDER)
-    command.set_defaults(command=server)
-
-
-def _parameter(text: str) -> tuple[str, Any]:
-    try:
-        return parse_parameter(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _label(text: str) -> str:
-    try:
-        return check_label(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+COMMANDS: Mapping[str, Command] = {
+    "run": run,
+    "stage": stage,
+    "compare": compare,
+    "replay": replay,
+    "runs": runs,
+    "show": show,
+    "server": server,
+}

@@ -15,6 +15,7 @@ from rich.text import Text
 from tasks.core.errors import DarkroomError
 from tasks.core.progress import reporting_to
 from tasks.core.records import NothingNew, RunSummary, Surveyed
+from tasks.results.compare import Comparison
 
 STEPS = ("stage", "ingest", "launch", "wait", "export", "summarize")
 WIDE = 1000
@@ -143,7 +144,27 @@ def _facts(summary: RunSummary) -> dict[str, str]:
         "seconds": times,
         "folder": summary.place or str(summary.folder),
     }
-    return facts | ({"published": summary.published} if summary.published else {})
+    for name, value in (("datasets", ", ".join(summary.datasets)), ("published", summary.published)):
+        if value:
+            facts[name] = value
+    return facts
+
+
+def print_comparison(comparison: Comparison, console: Console) -> None:
+    """A line a measure, the classes that changed most, and the verdict as the last line."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("measure", comparison.other, comparison.key, "change", "limit", ""):
+        table.add_column(heading)
+    for measure in comparison.measures:
+        change = "" if measure.change is None else f"{measure.change:.3f}"
+        beyond = "beyond" if measure.beyond else ""
+        table.add_row(measure.name, measure.before, measure.now, change, f"{measure.limit:g}", beyond)
+    for share in comparison.classes:
+        table.add_row(Text(f"class {share.name}"), f"{share.before:.1%}", f"{share.now:.1%}")
+    console.print(table)
+    beyond_all = ", ".join(measure.name for measure in comparison.measures if measure.beyond)
+    verdict = f"beyond the limit: {beyond_all}" if beyond_all else "nothing beyond its limit"
+    console.file.write(f"run {comparison.key} against {comparison.other}: {verdict}\n")
 
 
 def print_runs(runs: list[tuple[str, str, RunSummary | None]], console: Console) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -56,8 +56,12 @@ def watched(run: Run, step: str) -> Run:
 
 def show_table(step: str, facts: Mapping[str, Any], description: str) -> None:
     """A step's facts, a row each."""
-    rows = [{"what": name, "value": str(value)} for name, value in facts.items()]
-    create_table_artifact(rows[:MOST_ROWS], key=step, description=description)
+    show_rows(step, [{"what": name, "value": str(value)} for name, value in facts.items()], description)
+
+
+def show_rows(key: str, rows: Sequence[Mapping[str, str]], description: str) -> None:
+    """A table, of which the first :data:`MOST_ROWS` rows are shown."""
+    create_table_artifact([dict(row) for row in rows[:MOST_ROWS]], key=key, description=description)
 
 
 def show_link(step: str, file: Path) -> None:

@@ -17,7 +17,7 @@ def export_results(run: Run, finished: Finished) -> Exported:
     """Fetches the export stage's batch and turns it into ``results.parquet`` and ``predictions.parquet``.
 
     Raises:
-        UnsafeArchive: an archive is beyond all limits.
+        BadInput: there is no such stage or part, or the chosen parts hold no results.
     """
     exported = export(watched(run, "export"), finished)
     get_run_logger().info(
@@ -27,6 +27,6 @@ def export_results(run: Run, finished: Finished) -> Exported:
         exported.files,
         exported.bytes / 1e6,
     )
-    show_table("export", exported.model_dump(), f"Batch `{finished.export_batch}`")
+    show_table("export", exported.model_dump(), f"Batch `{exported.batch}`")
     show_link("export", run.folder.results)
     return exported

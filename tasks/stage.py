@@ -30,6 +30,8 @@ def stage_media(target: Target) -> Staged | NothingNew:
         return staged
     if target.transfer_note:
         logger.warning("stage: %s", target.transfer_note)
+    if target.replay_note:
+        logger.warning("stage: %s", target.replay_note)
     ambient().advance("stage", 0, staged.files)  # only now is it known how many there are
     logger.info(
         "stage: %d images, %d rejected, %.1f MB, run %s",

@@ -5,11 +5,14 @@ from __future__ import annotations
 from prefect import task
 from prefect.logging import get_run_logger
 
-from tasks.artifacts import show_link, show_markdown, show_table
+from tasks.artifacts import show_link, show_markdown, show_rows, show_table
+from tasks.compare import show_comparison
 from tasks.core.progress import ambient
 from tasks.core.records import RunSummary, StepRecords
+from tasks.results.expectations import Verdict
 from tasks.retries import STEP
 from tasks.steps.context import Run
+from tasks.steps.judging import Judgement
 from tasks.steps.summarize import summarize
 
 
@@ -25,15 +28,32 @@ def summarize_run(run: Run, records: StepRecords, begun: float) -> RunSummary:
     Raises:
         RunIncomplete: files are missing from the reconciliation.
         RunFailed: not one file could be processed.
+        ExpectationsMissed: the results are not what was expected of them.
     """
-    summary = summarize(run, records, begun)
+
+    def show(judgement: Judgement) -> None:
+        show_link("report", run.folder.report)  # there from here on, also for a run that fails now
+        if judgement.verdicts:
+            show_rows("expectations", [_verdict_row(verdict) for verdict in judgement.verdicts], "What was expected")
+        if run.target.request.comparison.against:
+            show_comparison(judgement.comparison)
+
+    summary = summarize(run, records, begun, show)
     ambient().advance("summarize", 1, 1)
     get_run_logger().info("summarize: %s", summary.line())
     show_table("summarize", summary.model_dump(), f"Run `{summary.key}`")
     show_link("summarize", run.folder.summary)
     show_markdown("summary", markdown(summary), f"Run {summary.key}")
-    show_link("report", run.folder.report)
     return summary
+
+
+def _verdict_row(verdict: Verdict) -> dict[str, str]:
+    return {
+        "expectation": verdict.name,
+        "wanted": verdict.wanted,
+        "found": verdict.found,
+        "met": "yes" if verdict.met else "no",
+    }
 
 
 def markdown(summary: RunSummary) -> str:

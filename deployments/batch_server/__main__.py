@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deployments.batch_server.plan import Feature
 from deployments.batch_server.remote.hosts import AllowedHosts
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     from sqlalchemy.exc import DatabaseError
 
     from deployments.batch_server.data_folder import DataFolderError, hold_data_folder
+    from deployments.batch_server.database import SchemaUnknown
     from deployments.batch_server.serving import AddressError
 
     try:
@@ -42,6 +44,10 @@ def main(arguments: list[str] | None = None) -> int:
             _serve(options)
     except DatabaseError as error:
         print(f"error: the database in {options.data} cannot be used ({error.orig})", file=sys.stderr)  # noqa: T201
+        return 2
+    except SchemaUnknown as error:
+        advice = "choose another folder with --data, or move this one away"
+        print(f"error: the database in {options.data} cannot be used: {error}; {advice}", file=sys.stderr)  # noqa: T201
         return 2
     except (DataFolderError, AddressError) as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
@@ -71,6 +77,8 @@ def _serve(options: argparse.Namespace) -> None:
             url_secret=SecretStr(kept_secret(data / "url-secret")),
             workspace=options.workspace,
             public_url=options.public_url,
+            most_jobs=options.most_jobs,
+            left_out=frozenset(map(Feature, options.plan_without)),
             allow_hosts=tuple(options.allow_host),
         )
         ready = (
@@ -111,6 +119,21 @@ def _parser() -> argparse.ArgumentParser:
         type=_positive,
         default=len(os.sched_getaffinity(0)),
         help="processes that run workflows (default: one a core, here %(default)s)",
+    )
+    parser.add_argument(
+        "--most-jobs",
+        metavar="N",
+        type=_positive,
+        help="jobs that may be under way at once; another one is answered with 429 (default: any number)",
+    )
+    parser.add_argument(
+        "--plan-without",
+        metavar="FEATURE",
+        choices=[feature.value for feature in Feature],
+        action="append",
+        default=[],
+        help=f"what this server does not offer ({', '.join(Feature)}); asking for it is answered with 402; may be "
+        "given several times",
     )
     parser.add_argument(
         "--public-url", help="base of signed URLs (default: scheme and host of the request that asks for one)"

@@ -49,6 +49,7 @@ def create_app(settings: ServerSettings, engine: Engine, world: World | None = N
         """Whether requests are answered; for whoever started this server, who has no key yet."""
         return {"status": "ok"}
 
-    for router in (staging.router, ingests.router, jobs.router, blobs.router, workflows.router):
+    # Routes are tried one after the other: those that are asked for most come first.
+    for router in (blobs.router, staging.router, ingests.router, jobs.router, workflows.router):
         app.include_router(router)
     return app

@@ -9,19 +9,19 @@ from typing import Any
 from deployments.batch_server.archives import STORED, ArchiveMember, sha256_of, write_archive
 from deployments.batch_server.blobs import flush_folder
 from deployments.batch_server.engine.interface import EngineFailure
-from deployments.batch_server.store.execution import IMAGES, RESULTS, OutputFile, TaskRecord
+from deployments.batch_server.store.stages import IMAGES, RESULTS, OutputFile, TaskRecord, folder_name
 
 RESULTS_FILE, FAILURES_FILE, IMAGES_FILE = "results.jsonl", "failures.jsonl", "images.tar.gz"
 
 
 class ChunkFolder:
-    """One task's folder; it bears its final name only once everything in it is complete."""
+    """One task's folder in a run of its job; it bears its final name only once everything in it is complete."""
 
-    def __init__(self, data: Path, job_folder: Path, task_id: str) -> None:
+    def __init__(self, data: Path, job_folder: Path, task_id: str, run: int = 0) -> None:
         self._data = data
         self._task_id = task_id
-        self._final = job_folder / task_id
-        self._part = job_folder / f".{task_id}.part"
+        self._final, self._part = _paths(job_folder, task_id, run)
+        self._earlier = [path for before in range(run) for path in _paths(job_folder, task_id, before)]
 
     @property
     def is_complete(self) -> bool:
@@ -29,7 +29,9 @@ class ChunkFolder:
         return self._final.exists()
 
     def fresh(self) -> Path:
-        """An empty folder for the engine to write into."""
+        """An empty folder for the engine to write into; what earlier runs of the job left of the task goes."""
+        for path in self._earlier:
+            shutil.rmtree(path, ignore_errors=True)
         self.discard()
         self._part.mkdir(parents=True)
         return self._part
@@ -60,17 +62,13 @@ class ChunkFolder:
         for folder in (self._final.parent, self._final.parent.parent):  # the job's folder may be as new
             flush_folder(folder)
 
-    def record(self, seconds: float) -> TaskRecord:
-        """What a complete folder holds.
-
-        Args:
-            seconds: Machine time the task took.
-        """
+    def record(self) -> TaskRecord:
+        """What a complete folder holds."""
         files = [self._output(RESULTS.name, f"{self._task_id}.jsonl", RESULTS_FILE)]
         if (self._final / IMAGES_FILE).exists():
             files.append(self._output(IMAGES.name, f"{self._task_id}.tar.gz", IMAGES_FILE))
         failures = tuple(_read_lines(self._final / FAILURES_FILE))
-        return TaskRecord(_lines(self._final / RESULTS_FILE), failures, seconds, tuple(files))
+        return TaskRecord(_lines(self._final / RESULTS_FILE), failures, tuple(files))
 
     def _pack_images(self) -> None:
         folder = self._part / "images"
@@ -83,6 +81,12 @@ class ChunkFolder:
     def _output(self, part: str, name: str, file: str) -> OutputFile:
         path = self._final / file
         return OutputFile(part, name, path.relative_to(self._data), path.stat().st_size, sha256_of(path))
+
+
+def _paths(job_folder: Path, task_id: str, run: int) -> tuple[Path, Path]:
+    """The final and the first name of the folder."""
+    name = folder_name(task_id, run)
+    return job_folder / name, job_folder / f".{name}.part"
 
 
 def _lines(path: Path) -> int:

@@ -18,6 +18,9 @@ from sqlalchemy import (
     UniqueConstraint,
     create_engine,
     event,
+    insert,
+    inspect,
+    select,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
@@ -29,10 +32,23 @@ PRAGMAS = (
     # Where notifications go may hold a token: what is deleted is overwritten.
     "secure_delete=ON",
 )
+SCHEMA = 2
+"""Counts the changes to the tables below; a database of another number is not opened."""
+
+
+class SchemaUnknown(Exception):
+    """The database was made by another version of the server."""
 
 
 class Base(DeclarativeBase):
     """Base of all tables."""
+
+
+class SchemaRow(Base):
+    """Which tables these are; one row."""
+
+    __tablename__ = "schema"
+    number: Mapped[int] = mapped_column(primary_key=True)
 
 
 class BatchRow(Base):
@@ -145,6 +161,8 @@ class FileRow(Base):
     batch_id: Mapped[str] = mapped_column(ForeignKey("batches.batch_id"))
     part: Mapped[str]
     name: Mapped[str]
+    task_id: Mapped[str | None]
+    """The processing task that made it."""
     path: Mapped[str]
     size: Mapped[int]
     sha256: Mapped[str]
@@ -157,11 +175,21 @@ class JobRow(Base):
     seq: Mapped[int] = mapped_column(primary_key=True)
     job_id: Mapped[str] = mapped_column(unique=True)
     name: Mapped[str]
-    batch_id: Mapped[str] = mapped_column(ForeignKey("batches.batch_id"), index=True)
+    batch_id: Mapped[str | None] = mapped_column(ForeignKey("batches.batch_id"), index=True)
+    """What it reads; the compilation of a model reads no batch, and has no workflow either."""
     definition: Mapped[dict[str, Any]] = mapped_column(JSON)
-    workflow: Mapped[dict[str, Any]] = mapped_column(JSON)
-    image_input: Mapped[str]
+    """As it was asked for; `overrides` is what restarts have changed since, oldest first."""
+    overrides: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
+    workflow: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    image_input: Mapped[str | None]
+    run: Mapped[int] = mapped_column(default=0)
+    """How often it was restarted; what a run before the present one still has under way counts for nothing."""
+    seconds: Mapped[float] = mapped_column(default=0.0)
+    """Machine time of the present run."""
     planned_at: Mapped[float | None]
+    last_image: Mapped[int | None]
+    """The last image that it was planned with; `images_digest` tells whether they are still the same."""
+    images_digest: Mapped[str | None]
     current_stage: Mapped[str | None]
     outcome: Mapped[str | None] = mapped_column(index=True)
     notification: Mapped[str]
@@ -198,7 +226,8 @@ class TaskRow(Base):
     notification: Mapped[str]
     processed: Mapped[int] = mapped_column(default=0)
     failed: Mapped[int] = mapped_column(default=0)
-    seconds: Mapped[float] = mapped_column(default=0.0)
+    run: Mapped[int] = mapped_column(default=0)
+    """In which run of the job it is, or was, worked on."""
     event_at: Mapped[float]
 
 
@@ -219,7 +248,11 @@ class LogRow(Base):
 
 
 class Database:
-    """Sessions over one database; one writer at a time."""
+    """Sessions over one database; one writer at a time.
+
+    Raises:
+        SchemaUnknown: Another version of the server made it.
+    """
 
     def __init__(self, url: str) -> None:
         # Values may be secrets, and error messages end in logs.
@@ -227,7 +260,8 @@ class Database:
         self._writing = Lock()
         if self._engine.dialect.name == "sqlite":
             _prepare_sqlite(self._engine)
-        Base.metadata.create_all(self._engine)
+        with self._engine.execution_options(writes=True).begin() as connection:
+            _make_tables(connection)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -245,6 +279,16 @@ class Database:
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
+
+
+def _make_tables(connection: Connection) -> None:
+    """Make the tables of a new database; those of an old one must be the same."""
+    found = inspect(connection)
+    if not found.get_table_names():
+        Base.metadata.create_all(connection)
+        connection.execute(insert(SchemaRow).values(number=SCHEMA))
+    elif not found.has_table(SchemaRow.__tablename__) or connection.scalar(select(SchemaRow.number)) != SCHEMA:
+        raise SchemaUnknown("it was made by another version of this server")
 
 
 def _prepare_sqlite(engine: Engine) -> None:

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 from deployments.batch_server.archives import FAST, ArchiveMember, replacing, sha256_of, write_archive
 from deployments.batch_server.blobs import make_folder
 from deployments.batch_server.chunks import IMAGES_FILE, RESULTS_FILE
-from deployments.batch_server.store.execution import AGGREGATED, IMAGES_ARCHIVES, RESULTS_ARCHIVES, OutputFile
+from deployments.batch_server.store.stages import AGGREGATED, IMAGES_ARCHIVES, RESULTS_ARCHIVES, OutputFile
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class ExportPlan:
 
     data: Path
     job_folder: Path
-    tasks: tuple[str, ...]
-    """The processing tasks, in order; each has a complete folder."""
+    tasks: Mapping[str, str]
+    """The processing tasks, in order, and the names of their folders, which are complete."""
     csv: bool
     """Whether aggregated results are CSV rather than JSON lines."""
     lines_per_file: int
@@ -41,13 +41,13 @@ def export_job(plan: ExportPlan, on_progress: Callable[[float], None]) -> list[O
     folder = plan.job_folder / "export"
     make_folder(folder)
     archives: list[OutputFile] = []
-    for task_id in _told(plan, 0.0, on_progress):
-        archives += _archives(plan, folder, task_id)
+    for task_id, made in _told(plan, 0.0, on_progress):
+        archives += _archives(plan, folder, task_id, made)
     return _aggregate(plan, folder, on_progress) + archives
 
 
-def _archives(plan: ExportPlan, folder: Path, task_id: str) -> Iterator[OutputFile]:
-    results = plan.job_folder / task_id / RESULTS_FILE
+def _archives(plan: ExportPlan, folder: Path, task_id: str, made: Path) -> Iterator[OutputFile]:
+    results = made / RESULTS_FILE
     if results.stat().st_size:
         path = folder / f"{task_id}.tar.gz"
         if not path.exists():
@@ -59,7 +59,7 @@ def _archives(plan: ExportPlan, folder: Path, task_id: str) -> Iterator[OutputFi
                 )
                 write_archive(path, members, FAST)
         yield _output(plan, RESULTS_ARCHIVES.name, path.name, path)
-    images = plan.job_folder / task_id / IMAGES_FILE
+    images = made / IMAGES_FILE
     if images.exists():
         yield _output(plan, IMAGES_ARCHIVES.name, f"{task_id}.tar.gz", images)
 
@@ -83,16 +83,16 @@ def _aggregate(plan: ExportPlan, folder: Path, on_progress: Callable[[float], No
     return files
 
 
-def _told(plan: ExportPlan, start: float, on_progress: Callable[[float], None]) -> Iterator[str]:
-    """The tasks, each told of; packing is one half of the work and putting together the other."""
-    for done, task_id in enumerate(plan.tasks):
+def _told(plan: ExportPlan, start: float, on_progress: Callable[[float], None]) -> Iterator[tuple[str, Path]]:
+    """The tasks and their folders, each told of; packing is one half of the work and putting together the other."""
+    for done, (task_id, made) in enumerate(plan.tasks.items()):
         on_progress(start + done / len(plan.tasks) / 2)
-        yield task_id
+        yield task_id, plan.job_folder / made
 
 
 def _lines(plan: ExportPlan, on_progress: Callable[[float], None]) -> Iterator[bytes]:
-    for task_id in _told(plan, 0.5, on_progress):
-        with (plan.job_folder / task_id / RESULTS_FILE).open("rb") as file:
+    for _, made in _told(plan, 0.5, on_progress):
+        with (made / RESULTS_FILE).open("rb") as file:
             yield from file
 
 

@@ -22,8 +22,9 @@ from deployments.batch_server.reference_files import ReferenceFiles
 from deployments.batch_server.reference_requests import IngestRequest, parse_lines
 from deployments.batch_server.refusals import BadRequest
 from deployments.batch_server.remote.connections import ConnectionPool
-from deployments.batch_server.remote.failures import FetchFailed, UnknownHost, UnsafeUrl
+from deployments.batch_server.remote.failures import FetchFailed, UnknownHost
 from deployments.batch_server.remote.fetching import Fetcher, Patience, SizeLimit
+from deployments.batch_server.remote.listeners import check_listener
 from deployments.batch_server.remote.targets import Target, parse_target, shown_url
 from deployments.batch_server.store.ingests import CHECKING, LISTING, Accepted, IngestStore
 from deployments.batch_server.store.uploads import DUPLICATE, Member, RejectedMember, duplicate
@@ -101,8 +102,7 @@ class Ingester:
             BadRequest: Notifications would go where this server does not.
             Conflict: The batch is filled in another way.
         """
-        if request.notifications_url is not None:
-            self._check_listener(request.notifications_url)
+        check_listener(self._pool.guard, request.notifications_url)
         found = self._store.find(request.batch_id, request.ingest_id)
         if found is not None:
             return found
@@ -164,12 +164,6 @@ class Ingester:
             self._on_progress()
             if not self._busy and self._shards.is_empty:
                 self._pool.close_idle()
-
-    def _check_listener(self, url: str) -> None:
-        try:
-            self._pool.guard.check_early(parse_target(url))
-        except UnsafeUrl as error:
-            raise BadRequest(f"notificationsURL: {error}") from None
 
     async def _prepare(self, seq: int) -> None:
         patience = Patience()

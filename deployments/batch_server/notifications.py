@@ -53,3 +53,13 @@ class IngestEvent:
             "shard_id": self.shard_id,
             "notification": notification,
         }
+
+
+def job_event(job_id: str, success: bool) -> dict[str, Any]:
+    """That a job has ended; one that was aborted has failed."""
+    return {
+        "type": "roboflow-batch-job-notification-v1",
+        "event_id": str(uuid4()),
+        "job_id": job_id,
+        "job_state": "success" if success else "fail",
+    }

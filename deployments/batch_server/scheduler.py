@@ -1,41 +1,28 @@
 """Feeds the engine: which task of which job runs next, and what its end means for the job.
 
-One thread decides; everything that happens (a new job, an indexed shard, a finished task) reaches it as an event, so
-what it knows of running jobs needs no locks. Packing and recording happen in a few helper threads. What has ended is
-in the database and in folders that bear their final name, so a killed server's successor goes on from there.
+One thread decides; everything that happens (a job made, aborted or restarted, an indexed shard, a finished task)
+reaches it as an event, so what it knows of running jobs needs no locks. Packing and recording happen in a few helper
+threads. What has ended is in the database and in folders that bear their final name, so a killed server's successor
+goes on from there. A run that is over is dropped: its workers are free after the image that each is on, and whatever
+comes of it later finds that it belongs to no run under way.
 """
 
 import logging
 import queue
+import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
 from threading import Thread, Timer
 
-from sqlalchemy.exc import DBAPIError
-
-from deployments.batch_server.blobs import NO_SPACE
-from deployments.batch_server.chunks import ChunkFolder
-from deployments.batch_server.engine.interface import (
-    Chunk,
-    ChunkResult,
-    Engine,
-    EngineFailure,
-    WorkflowInvalid,
-)
+from deployments.batch_server.engine.interface import Engine
 from deployments.batch_server.exporting import ExportPlan, export_job
+from deployments.batch_server.job_reasons import reason_of
+from deployments.batch_server.job_run import Dropped, JobRun, Meter
 from deployments.batch_server.settings import ServerSettings
-from deployments.batch_server.store.execution import (
-    AGGREGATED,
-    EXPORT_TASK,
-    IMAGES_ARCHIVES,
-    RESULTS_ARCHIVES,
-    ExecutionStore,
-    RunningJob,
-    TaskRecord,
-)
+from deployments.batch_server.store.execution import ExecutionStore
+from deployments.batch_server.store.stages import AGGREGATED, EXPORT_TASK, IMAGES_ARCHIVES, RESULTS_ARCHIVES
+from deployments.batch_server.task_runner import How, TaskEnd, TaskRunner
 
 LOG = logging.getLogger(__name__)
 HELPERS = 2
@@ -45,37 +32,36 @@ RETRY_SECONDS = 5.0
 """From a step of the scheduler that failed, of which the database took no record, to its next try."""
 
 
-class _Stopped(Exception):
-    """The server stops; its successor exports the job."""
-
-
-@dataclass
-class _Run:
-    job: RunningJob
-    waiting: deque[str]
-    under_way: set[str] = field(default_factory=set)
-    attempts: dict[str, int] = field(default_factory=dict)
-    failure: str | None = None
-    exporting: bool = False
-
-    @property
-    def may_take_more(self) -> bool:
-        limit = self.job.body.max_parallel_tasks
-        return bool(self.waiting) and (limit is None or len(self.under_way) < limit)
-
-
 class Scheduler:
-    """Runs jobs to their end, several at a time in fair turns."""
+    """Runs jobs to their end, several at a time in fair turns.
 
-    def __init__(self, settings: ServerSettings, store: ExecutionStore, engine: Engine) -> None:
+    Args:
+        settings: What the server is set up with.
+        store: Where jobs lie.
+        engine: What runs workflows.
+        on_end: Called when a job has ended.
+        timer: Seconds on a clock that never goes back.
+    """
+
+    def __init__(
+        self,
+        settings: ServerSettings,
+        store: ExecutionStore,
+        engine: Engine,
+        on_end: Callable[[], None],
+        timer: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._settings = settings
         self._store = store
         self._engine = engine
+        self._on_end = on_end
+        self._timer = timer
         self._events: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._unplanned: list[str] = []
-        self._runs: dict[str, _Run] = {}
-        self._progress: dict[tuple[str, str], float] = {}
+        self._unplanned: dict[str, int] = {}
+        """Jobs that wait for their batch, and the run that each is in."""
+        self._runs: dict[str, JobRun] = {}
         self._helpers = ThreadPoolExecutor(HELPERS, thread_name_prefix="job-helper")
+        self._tasks = TaskRunner(settings, store, engine, self._helpers, self._hear)
         self._thread = Thread(target=self._decide, name="scheduler", daemon=True)
         self._stopping = False
 
@@ -83,20 +69,21 @@ class Scheduler:
         """Warm the engine up and go on with the jobs that an earlier server left."""
         self._engine.start()
         for job_id in self._store.unfinished():
-            self.add(job_id)
+            self.look(job_id)
         self._thread.start()
 
-    def add(self, job_id: str) -> None:
-        """Run a job."""
-        self._events.put(lambda: self._take(job_id))
+    def look(self, job_id: str) -> None:
+        """Look at a job again: it was made, aborted or restarted."""
+        self._events.put(lambda: self._look(job_id))
 
     def wake(self) -> None:
-        """Look again: a shard was indexed, or a job aborted."""
+        """Look at batches again: a shard was indexed."""
         self._events.put(lambda: None)
 
     def progress(self, job_id: str, task_id: str) -> float | None:
-        """The fraction done of a task under way, from 0 to 1, or `None` while it is not."""
-        return self._progress.get((job_id, task_id))
+        """The fraction done of a task that a worker has begun, from 0 to 1, or `None` while none has."""
+        run = self._runs.get(job_id)
+        return None if run is None else run.progress.get(task_id)
 
     def stop(self) -> None:
         """End within two seconds or so; tasks under way are run again by the next server."""
@@ -105,6 +92,8 @@ class Scheduler:
         self._engine.stop()
         if self._thread.is_alive():
             self._thread.join()
+        for run in self._runs.values():
+            run.drop()
         self._helpers.shutdown(wait=True, cancel_futures=True)
 
     def _decide(self) -> None:
@@ -122,35 +111,50 @@ class Scheduler:
             again.daemon = True
             again.start()
 
-    # --- taking jobs
+    # --- jobs that come and go
 
-    def _take(self, job_id: str) -> None:
-        if job_id not in self._runs and job_id not in self._unplanned and not self._store.is_over(job_id):
-            self._unplanned.append(job_id)
+    def _look(self, job_id: str) -> None:
+        under_way, known = self._store.run_under_way(job_id), self._runs.get(job_id)
+        if known is not None and known.job.run != under_way:
+            self._drop(known)
+        if under_way is None:
+            self._unplanned.pop(job_id, None)
+            self._on_end()
+        elif job_id not in self._runs:
+            self._unplanned[job_id] = under_way
+
+    def _drop(self, run: JobRun) -> None:
+        run.drop()
+        if self._runs.get(run.job.job_id) is run:
+            del self._runs[run.job.job_id]
 
     def _plan_waiting(self) -> None:
-        for job_id in list(self._unplanned):
+        for job_id, number in list(self._unplanned.items()):
             try:
-                settled = self._plan(job_id)
+                settled = self._plan(job_id, number)
             except Exception as error:
                 LOG.exception("planning job %s failed", job_id)
-                self._store.fail(job_id, f"the job could not be planned: {reason_of(error)}")
+                self._store.fail(job_id, number, f"the job could not be planned: {reason_of(error)}")
+                self._on_end()
                 settled = True
             if settled:
-                self._unplanned.remove(job_id)
+                del self._unplanned[job_id]
 
-    def _plan(self, job_id: str) -> bool:
+    def _plan(self, job_id: str, number: int) -> bool:
         """Begin a job; gives whether it needs no further look."""
-        if self._store.is_over(job_id):
+        if self._store.run_under_way(job_id) != number:
             return True
         job = self._store.load(job_id)
         if not job.planned:
             if not self._store.plan(job_id, self._settings.chunk_limit, self._engine.workers):
                 return False
             job = self._store.load(job_id)
-        if not self._store.is_over(job_id):
-            self._runs[job_id] = run = _Run(job, deque(job.waiting))
-            self._go_on(run)
+        if self._store.run_under_way(job_id) != number:
+            self._on_end()
+            return True
+        run = JobRun(job, deque(job.waiting), Meter(job.limits.seconds, job.seconds, self._timer))
+        self._runs[job_id] = run
+        self._go_on(run)
         return True
 
     # --- processing
@@ -161,190 +165,99 @@ class Scheduler:
             ready = [run for run in self._runs.values() if run.may_take_more]
             if not ready:
                 return
-            self._submit(min(ready, key=lambda run: len(run.under_way)))
+            run = min(ready, key=lambda run: len(run.under_way))
+            self._tasks.begin(run, run.waiting.popleft())
 
-    def _submit(self, run: _Run) -> None:
-        if self._store.is_over(run.job.job_id):
-            self._forget(run)
+    def _hear(self, run: JobRun, end: TaskEnd) -> None:
+        """From any thread: an attempt at a task has ended."""
+        self._events.put(lambda: self._take_end(run, end))
+
+    def _take_end(self, run: JobRun, end: TaskEnd) -> None:
+        if run.dropped:
             return
-        task_id = run.waiting.popleft()
-        run.under_way.add(task_id)
-        try:
-            if self._folder(run, task_id).is_complete:
-                self._helpers.submit(self._record, run, task_id, 0.0)
-            else:
-                self._feed(run, task_id)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the job must not wait for ever
-            reason = reason_of(error)
-            self._events.put(lambda: self._try_again(run, task_id, reason))
-
-    def _feed(self, run: _Run, task_id: str) -> None:
-        images = self._store.slices(run.job.job_id, task_id)
-        key = (run.job.job_id, task_id)
-        self._progress[key] = 0.0
-
-        def tell(done: int) -> None:
-            if key in self._progress:
-                self._progress[key] = min(1.0, done / len(images))
-
-        specification = run.job.body.processing_specification
-        kept = specification.images_outputs_to_be_persisted
-        chunk = Chunk(
-            chunk_id=f"{run.job.job_id}/{task_id}",
-            images=images,
-            definition=run.job.workflow,
-            parameters=specification.workflow_parameters or {},
-            image_input=run.job.image_input,
-            keep_images=run.job.keeps_images,
-            image_outputs=tuple(kept) if kept else None,
-            output_dir=self._folder(run, task_id).fresh(),
-        )
-        future = self._engine.submit(chunk, tell)
-        future.add_done_callback(lambda done: self._hand_over(run, task_id, len(images), done))
-
-    def _hand_over(self, run: _Run, task_id: str, images: int, future: Future[ChunkResult]) -> None:
-        # A server that stops leaves the task as it is; the helpers may be gone already.
-        with suppress(RuntimeError):
-            self._helpers.submit(self._complete, run, task_id, images, future)
-
-    def _complete(self, run: _Run, task_id: str, images: int, future: Future[ChunkResult]) -> None:
-        """In a helper thread: pack what the engine made, or say why there is nothing."""
-        if self._stopping:
-            return
-        try:
-            result = future.result()
-            self._folder(run, task_id).complete(images)
-        except WorkflowInvalid as error:
-            reason = f"the workflow cannot be run: {error}"
-            self._events.put(lambda: self._give_up(run, task_id, reason))
-        except Exception as error:  # noqa: BLE001 - whatever it is, the job must not wait for ever
-            reason = reason_of(error)
-            self._events.put(lambda: self._try_again(run, task_id, reason))
+        if end.how is How.OVER_TIME:
+            self._fail(run, f"processingTimeoutSeconds ({run.meter.limit:g} s of machine time) is used up")
+        elif end.how is How.HOPELESS:
+            self._give_up(run, end)
+        elif end.how is How.FAILED:
+            self._try_again(run, end)
         else:
-            self._record(run, task_id, result.seconds)
+            self._settle(run, end.task_id)
 
-    def _record(self, run: _Run, task_id: str, seconds: float) -> None:
-        """In a helper thread: write a complete task into the database."""
-        try:
-            record = self._folder(run, task_id).record(seconds)
-            self._store.record_task(run.job.job_id, task_id, record, _over_limit(run.job, record))
-        except Exception as error:  # noqa: BLE001 - whatever it is, the job must not wait for ever
-            reason = reason_of(error)
-            self._events.put(lambda: self._try_again(run, task_id, reason))
-        else:
-            self._events.put(lambda: self._settle(run, task_id))
-
-    def _try_again(self, run: _Run, task_id: str, reason: str) -> None:
-        run.attempts[task_id] = run.attempts.get(task_id, 0) + 1
-        if run.attempts[task_id] >= ATTEMPTS:
-            self._give_up(run, task_id, reason)
+    def _try_again(self, run: JobRun, end: TaskEnd) -> None:
+        attempts = run.attempts.get(end.task_id, 0) + 1
+        if attempts >= ATTEMPTS:
+            self._give_up(run, end)
             return
-        run.under_way.discard(task_id)
-        run.waiting.append(task_id)
+        self._store.note_retry(run.job.job_id, run.job.run, end.task_id, end.reason, end.seconds)
+        run.attempts[end.task_id] = attempts
+        del run.under_way[end.task_id]
+        run.progress.pop(end.task_id, None)
+        run.waiting.append(end.task_id)
 
-    def _give_up(self, run: _Run, task_id: str, reason: str) -> None:
-        self._folder(run, task_id).discard()
-        self._store.fail_task(run.job.job_id, task_id, reason)
-        run.failure = run.failure or f"{task_id}: {reason}"
+    def _give_up(self, run: JobRun, end: TaskEnd) -> None:
+        self._tasks.discard(run, end.task_id)
+        self._store.fail_task(run.job.job_id, run.job.run, end.task_id, end.reason)
+        run.failure = run.failure or f"{end.task_id}: {end.reason}"
         run.waiting.clear()
-        self._settle(run, task_id)
+        self._settle(run, end.task_id)
 
-    def _settle(self, run: _Run, task_id: str) -> None:
-        run.under_way.discard(task_id)
-        self._progress.pop((run.job.job_id, task_id), None)
-        limit = run.job.body.processing_timeout_seconds
-        if limit is not None and run.waiting and self._store.seconds_used(run.job.job_id) > limit:
-            run.failure = f"processingTimeoutSeconds ({limit} s of machine time) is used up"
-            run.waiting.clear()
+    def _settle(self, run: JobRun, task_id: str) -> None:
+        run.under_way.pop(task_id, None)
+        run.progress.pop(task_id, None)
+        if run.meter.is_near and not run.warned and (run.waiting or run.under_way):
+            message = (
+                f"{run.meter.used:.0f} of {run.meter.limit:g} s of machine time (processingTimeoutSeconds) are used"
+            )
+            self._store.warn(run.job.job_id, run.job.run, "limit-near", message)
+            run.warned = True
         self._go_on(run)
 
-    def _go_on(self, run: _Run) -> None:
+    def _go_on(self, run: JobRun) -> None:
         """End the job, or export it, once nothing of its processing is left."""
         if run.waiting or run.under_way or run.exporting:
             return
         failure = run.failure or self._store.failed_task(run.job.job_id)
         if failure is not None:
             self._fail(run, failure)
-        elif self._store.is_over(run.job.job_id):
-            self._forget(run)
         else:
             run.exporting = True
             self._helpers.submit(self._export, run)
 
-    # --- exporting
+    # --- exporting and ending
 
-    def _export(self, run: _Run) -> None:
+    def _export(self, run: JobRun) -> None:
         """In a helper thread: write the export stage's files and end the job."""
-        job_id = run.job.job_id
-        key = (job_id, EXPORT_TASK)
+        job_id, number = run.job.job_id, run.job.run
         parts = [AGGREGATED, RESULTS_ARCHIVES] + ([IMAGES_ARCHIVES] if run.job.keeps_images else [])
 
         def tell(done: float) -> None:
-            if self._stopping:
-                raise _Stopped
-            self._progress[key] = done
+            if run.dropped:
+                raise Dropped
+            run.progress[EXPORT_TASK] = done
 
         try:
             tell(0.0)
-            tasks = self._store.begin_export(job_id, parts)
+            tasks = self._store.begin_export(job_id, number, parts)
+            if tasks is None:
+                return
             plan = ExportPlan(
                 data=self._settings.data,
                 job_folder=self._settings.jobs / job_id,
-                tasks=tuple(tasks),
+                tasks=tasks,
                 csv=run.job.body.processing_specification.aggregation_format == "csv",
                 lines_per_file=self._settings.lines_per_file,
             )
-            files = export_job(plan, tell)
-            self._store.finish(job_id, files)
-        except _Stopped:
+            self._store.finish(job_id, number, export_job(plan, tell))
+        except Dropped:
             return
         except Exception as error:  # noqa: BLE001 - whatever it is, the job must not wait for ever
             reason = f"the export failed: {reason_of(error)}"
             self._events.put(lambda: self._fail(run, reason))
         else:
-            self._events.put(lambda: self._forget(run))
+            self.look(job_id)
 
-    def _fail(self, run: _Run, reason: str) -> None:
-        self._store.fail(run.job.job_id, reason)
-        self._forget(run)
-
-    def _forget(self, run: _Run) -> None:
-        self._runs.pop(run.job.job_id, None)
-        self._progress.pop((run.job.job_id, EXPORT_TASK), None)
-
-    def _folder(self, run: _Run, task_id: str) -> ChunkFolder:
-        return ChunkFolder(self._settings.data, self._settings.jobs / run.job.job_id, task_id)
-
-
-def reason_of(error: Exception) -> str:
-    """An error as one line for the job's owner; what nobody foresaw goes into the server's log in full."""
-    if isinstance(error, EngineFailure):
-        return str(error)
-    if _is_full_disk(error):
-        return "the server's disk is full: free some space in its data folder and start another job"
-    if isinstance(error, OSError) and error.strerror is not None:
-        return f"the server cannot use its data folder: {error.strerror}"
-    LOG.error("unexpected error in a job", exc_info=error)
-    if isinstance(error, DBAPIError):  # its own text goes over many lines and shows the values of the statement
-        return f"the server's database does not answer: {error.orig}"
-    return f"unexpected error, see the server's log: {type(error).__name__}: {error}"
-
-
-def _is_full_disk(error: Exception) -> bool:
-    if isinstance(error, DBAPIError):
-        return "disk is full" in str(error.orig)
-    return isinstance(error, OSError) and error.errno in NO_SPACE
-
-
-def _over_limit(job: RunningJob, record: TaskRecord) -> str | None:
-    """Why a task counts as failed although it ran, or `None`.
-
-    Without a limit in the request there is none here: the vendor's default of ten images a task would
-    stop a run on one's own machine for a handful of bad files.
-    """
-    limit = job.body.max_image_failure_rate
-    failed = len(record.failures)
-    share = failed / max(1, failed + record.processed)
-    if limit is None or share <= limit:
-        return None
-    return f"{failed} of {failed + record.processed} images failed, over maxImageFailureRate {limit:g}"
+    def _fail(self, run: JobRun, reason: str) -> None:
+        self._store.fail(run.job.job_id, run.job.run, reason)
+        self._drop(run)
+        self._on_end()

@@ -46,6 +46,8 @@ class World:
     """Waits, in seconds, before a fetch is tried again."""
     clock: Callable[[], float] = time.time
     """Seconds since the epoch."""
+    timer: Callable[[], float] = time.monotonic
+    """Seconds on a clock that never goes back, for the machine time of jobs."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Services:
     database: Database
     blobs: BlobFolder
     signer: UrlSigner
+    guard: AddressGuard
     batches: BatchStore
     uploads: UploadStore
     outputs: OutputStore
@@ -89,15 +92,18 @@ def build_services(settings: ServerSettings, engine: Engine, world: World) -> Se
     make_folder(settings.jobs)
     batches = BatchStore(database, settings.batch_lifetime)
     uploads = UploadStore(database, batches, blobs)
-    scheduler = Scheduler(settings, ExecutionStore(database, settings.data), engine)
     guard = AddressGuard(AllowedHosts.parse(settings.allow_hosts), world.lookup, world.limits.connect)
     pool = ConnectionPool(guard, world.limits.connect, world.limits.read)
     delivery = Delivery(OutboxStore(database, world.clock), pool, f"rf_{settings.workspace}", world.pauses)
 
-    def tell() -> None:
-        scheduler.wake()
+    def deliver() -> None:
         background.call(delivery.wake)
 
+    def tell() -> None:
+        scheduler.wake()
+        deliver()
+
+    scheduler = Scheduler(settings, ExecutionStore(database, settings.data), engine, deliver, world.timer)
     ingester = Ingester(
         IngestStore(database, batches, world.clock),
         ReferenceFiles(settings.data),
@@ -114,10 +120,11 @@ def build_services(settings: ServerSettings, engine: Engine, world: World) -> Se
         database=database,
         blobs=blobs,
         signer=UrlSigner(settings.url_secret, settings.url_lifetime),
+        guard=guard,
         batches=batches,
         uploads=uploads,
         outputs=OutputStore(database),
-        jobs=JobStore(database, batches),
+        jobs=JobStore(database, batches, settings.most_jobs),
         registry=WorkflowRegistry(settings.own_workflows),
         indexer=Indexer(uploads, blobs, tell),
         ingester=ingester,

@@ -5,6 +5,9 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from deployments.batch_server.plan import Feature
+from deployments.batch_server.refusals import NotIncluded
+
 DAY = 24 * 3600.0
 
 
@@ -30,10 +33,22 @@ class ServerSettings:
     """Most images in one processing task."""
     lines_per_file: int = 50_000
     """Most lines in one file of aggregated results."""
-
+    most_jobs: int | None = None
+    """Most jobs under way at once; `None`: as many as there are."""
+    left_out: frozenset[Feature] = frozenset()
+    """What this server does not offer: asking for it is answered with 402."""
     allow_hosts: tuple[str, ...] = ()
     """Hosts that files may be fetched from though they are not public: names, addresses, networks. They may be reached
     over plain http and on any port."""
+
+    def require(self, feature: Feature, advice: str) -> None:
+        """See that a feature is part of the plan.
+
+        Raises:
+            NotIncluded: It is left out; the message ends with the advice.
+        """
+        if feature in self.left_out:
+            raise NotIncluded(f"this server's plan does not include {feature}: {advice}")
 
     @property
     def blobs(self) -> Path:

@@ -20,7 +20,9 @@
             ├── JobFailed          the platform says so
             ├── JobAborted         somebody stopped it
             ├── JobTimedOut        the deadline passed, looked at once more
-            └── RunIncomplete      the counts do not add up
+            ├── RunIncomplete      the counts do not add up
+            ├── ExpectationsMissed the results are not what was expected
+            └── ResultsDiffer      a replay has given other results
 
 Messages are written for the person who started the run: one line, and what to change. They never hold the API key or
 the signature of a URL (see :mod:`tasks.core.redaction`).
@@ -130,6 +132,14 @@ class JobTimedOut(RunFailed):
 
 class RunIncomplete(RunFailed):
     """Files are missing from the reconciliation; the message names some of them."""
+
+
+class ExpectationsMissed(RunFailed):
+    """The results are not what was expected of them; the message says what was wanted and what was found."""
+
+
+class ResultsDiffer(RunFailed):
+    """A replay has given other results than the run that it replays."""
 
 
 def is_transient(error: BaseException) -> bool:

@@ -2,8 +2,8 @@
 
 A line is appended and flushed to disk (``fsync``) before every remote write (an *intent*) and after it (a
 *confirmation*). After ``kill -9`` the next process reads it: what is confirmed is skipped, what is only intended is
-uncertain and is settled by asking the service. Prefect's result cache cannot do this: a kill between a side effect and
-the result's write repeats the step.
+uncertain and is settled by asking the service. Of one part, the last line counts. Prefect's result cache cannot do
+this: a kill between a side effect and the result's write repeats the step.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -49,12 +50,16 @@ class Journal:
         self._file.close()
 
     def intend(self, step: str, part: str, **facts: Any) -> None:
-        """Records that a remote write is about to happen."""
-        self._append({"event": "intent", "step": step, "part": part, **facts})
+        """Records that something is about to be done; what is done once more is not confirmed any longer."""
+        self._append([{"event": "intent", "step": step, "part": part, **facts}])
 
     def confirm(self, step: str, part: str, **facts: Any) -> None:
         """Records that it has happened, with what a later process needs to know of it."""
-        self._append({"event": "done", "step": step, "part": part, **facts})
+        self.confirm_all(step, {part: facts})
+
+    def confirm_all(self, step: str, parts: Mapping[str, Mapping[str, Any]]) -> None:
+        """Records that several have happened, with one flush for all; ``parts`` holds the facts of each."""
+        self._append([{"event": "done", "step": step, "part": part, **facts} for part, facts in parts.items()])
 
     def confirmed(self, step: str, part: str) -> Entry | None:
         """The confirmation of that part, or ``None``."""
@@ -65,17 +70,22 @@ class Journal:
         pending = self._intended.keys() - self._confirmed.keys()
         return sorted(part for found, part in pending if found == step)
 
-    def _append(self, entry: Entry) -> None:
-        line = json.dumps(entry, ensure_ascii=True, separators=(",", ":")) + "\n"
+    def _append(self, entries: list[Entry]) -> None:
+        lines = "".join(json.dumps(entry, ensure_ascii=True, separators=(",", ":")) + "\n" for entry in entries)
         with self._lock:
-            self._file.write(line.encode())
+            self._file.write(lines.encode())
             self._file.flush()
             os.fsync(self._file.fileno())
-            self._remember(entry)
+            for entry in entries:
+                self._remember(entry)
 
     def _remember(self, entry: Entry) -> None:
-        place = self._intended if entry["event"] == "intent" else self._confirmed
-        place[entry["step"], entry["part"]] = entry
+        key = entry["step"], entry["part"]
+        if entry["event"] == "intent":
+            self._intended[key] = entry
+            self._confirmed.pop(key, None)
+        else:
+            self._confirmed[key] = entry
 
     def _recover(self) -> None:
         self._file.seek(0)

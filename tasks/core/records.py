@@ -94,12 +94,24 @@ class Launched(Record):
     seconds: float
 
 
+class StageOutput(Record):
+    """What a stage of the job has made."""
+
+    id: str
+    name: str
+    batch: str
+    """Its output batch; empty where it has none."""
+
+
 class Finished(Record):
     """How the job ended."""
 
     job_id: str
     tasks: int
     export_batch: str
+    """The batch that users take."""
+    outputs: tuple[StageOutput, ...]
+    """Every stage and its output batch."""
     failures: int
     """Images that the job's logs report as failed."""
     seconds: float
@@ -111,11 +123,15 @@ class Finished(Record):
 class Exported(Record):
     """What came back."""
 
+    batch: str
+    """The batch that was exported."""
     files: int
     """Files fetched: aggregated results and archives."""
     bytes: int
     refused: int
     """Archive members that were left out as unsafe."""
+    refused_files: int
+    """Listed files, archives and parts that were left out as a whole: unsafe names, archives beyond all limits."""
     rows: int
     """Images with a result."""
     predictions: int
@@ -169,6 +185,7 @@ class RunSummary(Record):
     folder: Path = Field(description="The run folder on this machine.")
     place: str = Field(default="", description="The run folder in a bucket, where runs lie in one.")
     published: str = Field(default="", description="Where the results were published to.")
+    datasets: tuple[str, ...] = Field(default=(), description="Folders or archives of the datasets asked for.")
 
     @property
     def report(self) -> Path:
@@ -180,3 +197,28 @@ class RunSummary(Record):
         where = f"{self.place}/{self.report.name}" if self.place else self.report
         counts = f"{self.processed} processed, {self.failed} failed, {self.rejected} rejected"
         return f"run {self.key}: {counts}, {self.seconds:.1f} s -> {where}"
+
+
+class Replayed(Record):
+    """What a replay has shown."""
+
+    key: str
+    """Of the replay's own run."""
+    original: str
+    """Key of the run that was replayed."""
+    identical: bool
+    """Every row is the same, but for ids that are random by nature."""
+    same: int
+    """Files with the same results."""
+    different: int
+    only_before: int
+    """Files that only the original run has results of."""
+    only_now: int
+    examples: tuple[str, ...]
+    """The first differences, a line each."""
+    verdict: str
+    folder: Path
+
+    def line(self) -> str:
+        """The last line that the command line prints."""
+        return f"replay {self.key} of run {self.original}: {self.verdict}"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.core.identity import ResultOptions
+from tasks.core.options import ComparisonOptions, DatasetOptions, Expectations, ExportChoice
 
 MOST_LABEL_CHARACTERS = 64
 AskedTransfer = Literal["auto", "upload", "reference"]
@@ -26,18 +28,25 @@ class RunRequest(BaseModel):
     options: ResultOptions = ResultOptions()
     runs: str = "runs"
     rerun: str = ""
+    replays: str = ""
+    """Key of the run whose very files are processed again; the source is that run's."""
     transfer: AskedTransfer = "auto"
     only_new: bool = False
     destination: str = ""
+    export: ExportChoice = ExportChoice()
+    datasets: DatasetOptions = DatasetOptions()
+    expectations: Expectations = Expectations()
+    comparison: ComparisonOptions = ComparisonOptions()
 
     def command(self) -> str:
         """The shell command that asks for this run again.
 
         Options that the command line does not take follow as a comment; ``run.json`` holds them all.
         """
+        if self.replays:
+            return replay_command(self.replays, self.runs)
         words = ["darkroom", "run", self.source, "--workflow", self.workflow, "--platform", self.platform]
-        for name, value in self.parameters.items():
-            words += ["--param", f"{name}={_parameter_text(value)}"]
+        words += [word for pair in self.parameters.items() for word in ("--param", _assignment(*pair))]
         words += ["--runs", self.runs]
         for name in ("rerun", "destination"):
             if value := getattr(self, name):
@@ -46,8 +55,51 @@ class RunRequest(BaseModel):
             words += ["--transfer", self.transfer]
         if self.only_new:
             words.append("--only-new")
+        words += [*_export_words(self.export), *_dataset_words(self.datasets)]
+        words += [*_assigned("--expect", self.expectations), *_comparison_words(self.comparison)]
         changed = self.options.model_dump(mode="json", exclude_defaults=True)
         return shlex.join(words) + (f"  # with options {json.dumps(changed)}" if changed else "")
+
+
+def replay_command(key: str, runs: str) -> str:
+    """The shell command that replays the run of that key, which lies among ``runs``."""
+    return shlex.join(["darkroom", "replay", key, "--runs", runs])
+
+
+def _export_words(choice: ExportChoice) -> Iterator[str]:
+    if choice.stage:
+        yield f"--stage={choice.stage}"
+    for part in choice.parts:
+        yield f"--part={part}"
+
+
+def _dataset_words(options: DatasetOptions) -> Iterator[str]:
+    for name in options.formats:
+        yield f"--format={name}"
+    for name in options.outputs:
+        yield f"--dataset-output={name}"
+    if options.images != "none":
+        yield from ("--images", options.images)
+    if options.validation:
+        yield from ("--validation", str(options.validation))
+    if options.zipped:
+        yield "--zip"
+
+
+def _comparison_words(options: ComparisonOptions) -> Iterator[str]:
+    if options.against:
+        yield from ("--compare", options.against)
+    yield from _assigned("--limit", options.model_copy(update={"against": ""}))
+
+
+def _assigned(flag: str, options: BaseModel) -> Iterator[str]:
+    """What differs from the defaults, as ``NAME=VALUE`` behind ``flag``."""
+    for name, value in options.model_dump(mode="json", exclude_defaults=True).items():
+        yield from (flag, _assignment(name, value))
+
+
+def _assignment(name: str, value: Any) -> str:
+    return f"{name}={value if isinstance(value, str) and not _is_json(value) else json.dumps(value)}"
 
 
 def check_label(text: str) -> str:
@@ -71,10 +123,6 @@ def parse_parameter(text: str) -> tuple[str, Any]:
     if not equals or not name.strip():
         raise ValueError(f"{text!r} is not NAME=VALUE")
     return name.strip(), json.loads(value) if _is_json(value) else value
-
-
-def _parameter_text(value: Any) -> str:
-    return value if isinstance(value, str) and not _is_json(value) else json.dumps(value)
 
 
 def _is_json(text: str) -> bool:

@@ -17,9 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.core.errors import BadInput, damaged
-from tasks.core.files import appearing, sync_folder
+from tasks.core.files import appearing, sync_folder, write_text
 from tasks.core.identity import KEY_DIGITS
 from tasks.core.records import RunSummary
+from tasks.core.request import RunRequest
 
 STAGING = ".staging"
 LOCK_SCHEMA = "run/1"
@@ -73,8 +74,11 @@ class RunFolder:
         self.predictions = root / "predictions.parquet"
         self.failures = root / "failures.parquet"
         self.export = root / "export"
+        self.datasets = root / "datasets"
         self.report = root / "report.html"
         self.summary = root / "summary.parquet"
+        self.without_export = root / ".without-export"
+        """Marks a finished run that was brought here without its exported files."""
 
     @contextmanager
     def held(self, on_wait: Callable[[], None]) -> Iterator[None]:
@@ -105,6 +109,13 @@ class RunFolder:
         except ValueError:  # pyarrow's ArrowInvalid and pydantic's ValidationError are such
             raise damaged(self.summary) from None
 
+    def reopen(self) -> None:
+        """Takes a run up again whose export is to be another one: it is not done any more, and has no datasets."""
+        self.summary.unlink(missing_ok=True)
+        sync_folder(self.root)
+        shutil.rmtree(self.datasets, ignore_errors=True)
+        self.without_export.unlink(missing_ok=True)
+
     def finish(self, summary: RunSummary) -> None:
         """Writes ``summary.parquet``: from here on the run is done."""
         row: dict[str, Any] = summary.model_dump(include=set(SUMMARY_SCHEMA.names))
@@ -126,6 +137,19 @@ def read_lock(run: RunFolder) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("schema") != LOCK_SCHEMA:
         raise damaged(run.lock_file)
     return content
+
+
+def keep_request(run: RunFolder, request: RunRequest) -> None:
+    """Has ``run.json`` say what was asked for the last time: the same run may be exported or judged in another way."""
+    lock = read_lock(run)
+    asked = {"command": request.command(), "request": request.model_dump(mode="json")}
+    if not asked.items() <= lock.items():
+        write_text(run.lock_file, lock_text(lock | asked))
+
+
+def lock_text(lock: dict[str, Any]) -> str:
+    """The content of ``run.json``."""
+    return json.dumps(lock, indent=2, ensure_ascii=False) + "\n"
 
 
 def is_key(name: str) -> bool:

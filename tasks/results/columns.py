@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tasks.results.kinds import (
     EMPTY,
@@ -21,7 +22,14 @@ from tasks.results.kinds import (
     infer,
     join,
 )
+from tasks.results.parse import MAX_OUTPUTS, Result
 from tasks.results.schemas import KIND_KEY, OUTPUT_KEY, RESULT_FIELDS
+
+OTHER_OUTPUTS = "other_outputs"
+"""The column that holds, as one object, what results of very many different outputs have beyond the first ones."""
+
+OutputNames = Callable[[str], Sequence[str]]
+"""Names of the outputs in a file's result, in the order of the workflow."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,8 @@ class OutputColumn:
     field: str | None
     """The field of the output, where an output made of several was taken apart."""
     kind: Kind
+    others: frozenset[str] = frozenset()
+    """The outputs that stand together in this column, as an object; empty for all columns but one."""
 
     @property
     def role(self) -> str:
@@ -52,6 +62,8 @@ class OutputColumn:
 
     def pick(self, outputs: dict[str, Any]) -> Any:
         """The column's JSON value in one result."""
+        if self.others:
+            return {name: value for name, value in outputs.items() if name in self.others} or None
         value = outputs.get(self.output)
         if self.field is None:
             return value
@@ -71,25 +83,68 @@ class OutputKinds:
     """What is known of a workflow's outputs after looking at some results, whatever their order."""
 
     def __init__(self) -> None:
-        self._kinds: dict[str, Kind] = {}
-        self._places: dict[str, tuple[str, int]] = {}
+        self.by_output: dict[str, Kind] = {}
+        self._first_with: dict[str, str] = {}
+        self._first: str | None = None
 
-    def look(self, file: str, outputs: dict[str, Any]) -> None:
+    def look(self, result: Result) -> None:
         """Takes one result into account."""
-        for position, (name, value) in enumerate(outputs.items()):
-            self._kinds[name] = join(self._kinds.get(name, NULL), infer(value))
-            place = (file, position)
-            self._places[name] = min(self._places.get(name, place), place)
+        self._first = min(self._first or result.file, result.file)
+        for name, value in result.outputs.items():
+            self.by_output[name] = join(self.by_output.get(name, NULL), infer(value))
+            if value is not None:
+                self._see(name, result.file)
 
-    def columns(self) -> tuple[OutputColumn, ...]:
-        """The columns, in the order of the workflow's outputs in the first file that has them."""
-        parts = []
-        for output in sorted(self._kinds, key=lambda name: (self._places[name], name)):
-            parts.extend(_parts(output, self._kinds[output]))
-        names = _unique_names(_wanted_name(output, field, kind) for output, field, kind in parts)
-        return tuple(
-            OutputColumn(name, output, field, kind) for name, (output, field, kind) in zip(names, parts, strict=True)
-        )
+    def look_at(self, files: pa.Array, outputs: pa.RecordBatch) -> None:
+        """Takes many results into account, of which every value is of the kind that is known.
+
+        Args:
+            files: their names.
+            outputs: their outputs, as Arrow's reader made them; may hold other columns.
+        """
+        least = pc.min(files).as_py()
+        self._first = min(self._first or least, least)
+        for name in self.by_output.keys() & set(outputs.schema.names):
+            values = outputs.column(name)
+            if values.null_count == 0:
+                self._see(name, least)
+            elif values.null_count < len(values):
+                self._see(name, pc.min(files.filter(values.is_valid())).as_py())
+
+    def columns(self, names_in: OutputNames) -> tuple[OutputColumn, ...]:
+        """The columns, in the order of the workflow's outputs.
+
+        That is their order in the first of all files, then, for outputs that it lacks, in the first file that has a
+        value for them.
+
+        Args:
+            names_in: called for few files.
+        """
+        ordered = self._in_order(names_in)
+        parts = [part for output in ordered[:MAX_OUTPUTS] for part in _parts(output, self.by_output[output])]
+        others = frozenset(ordered[MAX_OUTPUTS:])
+        if others:
+            parts.append((OTHER_OUTPUTS, None, JSON))
+        names = _unique_names(_wanted_name(*part) for part in parts)
+        columns = [OutputColumn(name, *part) for name, part in zip(names, parts, strict=True)]
+        if others:
+            columns[-1] = OutputColumn(names[-1], *parts[-1], others)
+        return tuple(columns)
+
+    def _see(self, name: str, file: str) -> None:
+        self._first_with[name] = min(self._first_with.get(name, file), file)
+
+    def _in_order(self, names_in: OutputNames) -> list[str]:
+        lead = names_in(self._first) if self._first is not None else ()
+        wanted: dict[str, set[str]] = {}
+        for name in self.by_output.keys() - set(lead):
+            wanted.setdefault(self._first_with.get(name, ""), set()).add(name)
+        valueless = sorted(wanted.pop("", ()))
+        return [
+            *lead,
+            *(name for file in sorted(wanted) for name in names_in(file) if name in wanted[file]),
+            *valueless,
+        ]
 
 
 def _parts(output: str, kind: Kind) -> list[tuple[str, str | None, Kind]]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
-from tasks.results.parse import part_folders
+from tasks.results.exported import part_folders
 from tasks.transfer.unpack import UnsafeArchive, safe_name
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
+_PLAIN = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}/){0,5}[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
+"""Names that :func:`safe_name` gives back as they are, told at a fraction of its cost."""
 
 
 class ImageFinder:
@@ -45,7 +48,7 @@ def _candidates(value: Any, place: str) -> list[str]:
     found = []
     for name in names:
         try:
-            found.append(safe_name(name))
+            found.append(name if _PLAIN.fullmatch(name) else safe_name(name))
         except UnsafeArchive:
             continue
     return found

@@ -30,8 +30,8 @@ MAX_FIELDS = 64
 MAX_DEPTH = 8
 DEDUCTED_IMAGE = "<deducted_image>"
 """What Roboflow's tools leave in place of an image that was written to a file."""
-_IMAGE_TYPES = frozenset({"image", "base64"})
-_IMAGE_KEYS = frozenset({"type", "file", "value", "video_metadata"})
+IMAGE_TYPES = frozenset({"image", "base64"})
+IMAGE_KEYS = frozenset({"type", "file", "value", "video_metadata"})
 _INT64 = 1 << 63
 
 
@@ -132,7 +132,7 @@ def join(one: Kind, other: Kind) -> Kind:
 def is_image(value: Any) -> bool:
     """Whether a value stands for an image rather than being data."""
     if isinstance(value, dict):
-        return value.get("type") in _IMAGE_TYPES and value.keys() <= _IMAGE_KEYS
+        return value.get("type") in IMAGE_TYPES and value.keys() <= IMAGE_KEYS
     return bool(value == DEDUCTED_IMAGE)
 
 

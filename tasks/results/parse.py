@@ -1,29 +1,22 @@
-"""Finding and reading the results in a folder of exported parts, whatever service made them.
+"""Reading one result: the exact way, a JSON value at a time.
 
-A part is a folder in the export folder. Results lie in it as files of one JSON object a line, as CSV with
-nested values in JSON, or as one ``<file name>/results.json`` an image, packed or unpacked. The first of
-these that is there is taken. A result that cannot be read is contained and told; it never ends the reading.
+:mod:`~tasks.results.fast` reads whole blocks of lines at once and leaves to this module what it cannot read in just
+the same way.
 """
 
 from __future__ import annotations
 
-import csv
 import json
-import os
-from collections.abc import Callable, Iterator
+import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-from tasks.transfer.unpack import iter_tar_members
 
 IMAGE_KEY = "image"
 """The field that names the file, as the export step of Batch Processing writes it."""
-RESULTS_MEMBER = "results.json"
 MAX_RESULT_BYTES = 64 * 1024**2
 """A longer line or file is not read."""
-
-OnUnreadable = Callable[[str], None]
+MAX_OUTPUTS = 512
+"""No workflow has more; a result of more is none."""
 
 
 @dataclass(frozen=True)
@@ -36,180 +29,56 @@ class Result:
     """JSON values by output name, in the order of the workflow."""
 
 
-class _Unreadable(ValueError):
+class Unreadable(ValueError):
     """A result that is not one; the message says why."""
 
 
-def read_results(export_dir: Path, on_unreadable: OnUnreadable) -> Iterator[Result]:
-    """Every result in ``export_dir``, in a fixed order, one at a time.
+def parse_result(data: bytes) -> Result:
+    """The result that stands in a line.
 
-    Args:
-        export_dir: holds a folder for each part.
-        on_unreadable: told where and why, for each result that cannot be read.
+    Raises:
+        Unreadable: it is no JSON object that names its file.
     """
-    tables = _tables(export_dir)
-    lines = [path for path in tables if path.endswith(".jsonl")]
-    if lines:
-        for path in lines:
-            yield from _read_lines(export_dir / path, path, on_unreadable)
-    elif tables:
-        yield from _read_csv_files(export_dir, tables, on_unreadable)
-    else:
-        yield from _read_single_files(export_dir, on_unreadable)
+    return result_of(parse_json(data))
 
 
-def part_folders(export_dir: Path) -> list[str]:
-    """Names of the folders of parts, sorted; those for images first."""
-    if not export_dir.is_dir():
-        return []
-    with os.scandir(export_dir) as entries:
-        names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-    return sorted(names, key=lambda name: ("images" not in name, name))
+def result_of(value: Any) -> Result:
+    """The result that a JSON value is; takes the value over.
 
-
-def _tables(export_dir: Path) -> list[str]:
-    """Tables of results, relative to ``export_dir``; only the aggregated ones where there are any."""
-    found = []
-    for folder in ["", *part_folders(export_dir)]:
-        for name in _files_in(export_dir / folder):
-            if name.endswith((".jsonl", ".csv")):
-                found.append(f"{folder}/{name}" if folder else name)
-    aggregated = [path for path in found if path.rpartition("/")[2].startswith("aggregated")]
-    return sorted(aggregated or found)
-
-
-def _files_in(folder: Path) -> list[str]:
-    if not folder.is_dir():
-        return []
-    with os.scandir(folder) as entries:
-        return [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
-
-
-def _read_lines(path: Path, shown: str, on_unreadable: OnUnreadable) -> Iterator[Result]:
-    with path.open("rb") as file:
-        for number, line in enumerate(_lines(file), start=1):
-            if not line.strip():
-                continue
-            try:
-                yield _result(_parse(line))
-            except _Unreadable as error:
-                on_unreadable(f"{shown} line {number}: {error}")
-
-
-def _lines(file: Any) -> Iterator[bytes]:
-    """Lines; of one that is too long, only a piece that is too long as well."""
-    while line := file.readline(MAX_RESULT_BYTES + 1):
-        rest = line
-        while rest and not rest.endswith(b"\n"):
-            rest = file.readline(MAX_RESULT_BYTES)
-        yield line
-
-
-def _read_csv_files(export_dir: Path, paths: list[str], on_unreadable: OnUnreadable) -> Iterator[Result]:
-    csv.field_size_limit(MAX_RESULT_BYTES)
-    text_columns = _text_columns(export_dir, paths)
-    for path in paths:
-        for number, row in _csv_rows(export_dir / path):
-            try:
-                yield _result(_csv_values(row, text_columns))
-            except _Unreadable as error:
-                on_unreadable(f"{path} row {number}: {error}")
-
-
-def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str | None, Any]]]:
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        reader: csv.DictReader[Any] = csv.DictReader(file)
-        yield from enumerate(reader, start=1)
-
-
-def _text_columns(export_dir: Path, paths: list[str]) -> set[str]:
-    """Columns with a cell that is not JSON: CSV has no types, so those hold text throughout."""
-    found = {IMAGE_KEY}
-    for path in paths:
-        for _, row in _csv_rows(export_dir / path):
-            for name, cell in row.items():
-                if name is not None and name not in found and cell and not _is_cell_json(cell):
-                    found.add(name)
-    return found
-
-
-def _is_cell_json(cell: str) -> bool:
-    try:
-        _parse_cell(cell)
-    except _Unreadable:
-        return False
-    return True
-
-
-def _parse_cell(cell: str) -> Any:
-    # Python's csv writes its own booleans.
-    return {"True": True, "False": False}[cell] if cell in ("True", "False") else _parse(cell.encode())
-
-
-def _csv_values(row: dict[str | None, Any], text_columns: set[str]) -> dict[str, Any]:
-    if None in row or None in row.values():
-        raise _Unreadable("the number of cells is not that of the header")
-    values = {str(name): cell for name, cell in row.items()}
-    for name, cell in values.items():
-        if name not in text_columns:
-            values[name] = _parse_cell(cell) if cell else None
-    return values
-
-
-def _read_single_files(export_dir: Path, on_unreadable: OnUnreadable) -> Iterator[Result]:
-    for part in sorted(part_folders(export_dir)):
-        for name in sorted(_files_in(export_dir / part)):
-            if name.endswith((".tar.gz", ".tar")):
-                yield from _read_archive(export_dir / part / name, f"{part}/{name}", on_unreadable)
-        yield from _read_unpacked(export_dir / part, part, on_unreadable)
-
-
-def _read_archive(path: Path, shown: str, on_unreadable: OnUnreadable) -> Iterator[Result]:
-    members = iter_tar_members(path, on_refused=lambda member: on_unreadable(f"{shown}: {member.reason}"))
-    for name, data in members:
-        folder, _, base = name.rpartition("/")
-        if base == RESULTS_MEMBER:
-            yield from _one(data, folder.rpartition("/")[2], f"{shown}: {name}", on_unreadable)
-
-
-def _read_unpacked(folder: Path, shown: str, on_unreadable: OnUnreadable) -> Iterator[Result]:
-    for place, folders, files in os.walk(folder):
-        folders.sort()
-        if RESULTS_MEMBER in files:
-            where = f"{shown}/{os.path.relpath(place, folder)}"
-            with open(os.path.join(place, RESULTS_MEMBER), "rb") as file:  # noqa: PTH118, PTH123 - pathlib keeps every name for good
-                data = file.read(MAX_RESULT_BYTES + 1)
-            yield from _one(data, place.rpartition("/")[2], where, on_unreadable)
-
-
-def _one(data: bytes, folder: str, shown: str, on_unreadable: OnUnreadable) -> Iterator[Result]:
-    try:
-        value = _parse(data)
-        if isinstance(value, dict):
-            value.setdefault(IMAGE_KEY, folder)
-        yield _result(value)
-    except _Unreadable as error:
-        on_unreadable(f"{shown}: {error}")
-
-
-def _result(value: Any) -> Result:
+    Raises:
+        Unreadable: it is no object that names its file.
+    """
     if not isinstance(value, dict):
-        raise _Unreadable("not a JSON object")
+        raise Unreadable("not a JSON object")
     file = value.pop(IMAGE_KEY, None)
     if not isinstance(file, str) or not file:
-        raise _Unreadable(f"no {IMAGE_KEY!r} that names the file")
+        raise Unreadable(f"no {IMAGE_KEY!r} that names the file")
+    if len(value) > MAX_OUTPUTS:
+        raise Unreadable(f"more than {MAX_OUTPUTS} outputs")
     return Result(file, value)
 
 
-def _parse(data: bytes) -> Any:
+def parse_json(data: bytes) -> Any:
+    """The JSON value that ``data`` holds; what JSON cannot say (NaN, infinities) is null.
+
+    Raises:
+        Unreadable: it is not JSON, or too long.
+    """
     if len(data) > MAX_RESULT_BYTES:
-        raise _Unreadable(f"longer than {MAX_RESULT_BYTES} bytes")
+        raise Unreadable(f"longer than {MAX_RESULT_BYTES} bytes")
     try:
         # NaN and the infinities are no JSON, but are written by many a service.
-        value = json.loads(data, parse_constant=lambda _name: None)
+        # Decoded here: the library would let half characters pass.
+        value = json.loads(data.decode("utf-8-sig"), parse_constant=lambda _name: None, parse_float=_finite)
         return _without_surrogates(value) if b"\\u" in data else value
     except (ValueError, RecursionError) as error:
-        raise _Unreadable("not JSON") from error
+        raise Unreadable("not JSON") from error
+
+
+def _finite(text: str) -> float | None:
+    """A number that is too large for a float is null, as infinity is."""
+    value = float(text)
+    return value if math.isfinite(value) else None
 
 
 def _without_surrogates(value: Any) -> Any:

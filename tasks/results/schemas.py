@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SCHEMA_KEY = "darkroom.schema"
 OUTPUT_KEY = b"darkroom.output"
 """Metadata of a workflow column: the output it comes from."""
@@ -38,31 +38,44 @@ def _metadata(table: str) -> dict[str, str]:
 RESULT_FIELDS = (
     pa.field("file", pa.string(), nullable=False),  # name as staged, unique in the run
     pa.field("source_key", pa.string(), nullable=False),  # name below the source's root
+    pa.field("frame", pa.int64()),  # number in the video, from 0; null for an image
     pa.field("width", pa.int64()),  # pixels
     pa.field("height", pa.int64()),
 )
 
-PREDICTIONS_SCHEMA = pa.schema(
+DETECTION = pa.struct(
     [
-        pa.field("file", pa.string(), nullable=False),
-        pa.field("source_key", pa.string(), nullable=False),
-        pa.field("output", pa.string(), nullable=False),  # the workflow's output
         ("detection_id", pa.string()),
         ("class", pa.string()),
         ("class_id", pa.int64()),
         ("confidence", pa.float64()),  # 0 to 1
-        ("x", pa.float64()),
+        ("x", pa.float64()),  # the box is null where an image as a whole was classified
         ("y", pa.float64()),
         ("width", pa.float64()),
         ("height", pa.float64()),
-        ("image_width", pa.int64()),
-        ("image_height", pa.int64()),
         ("points", pa.list_(POINT)),  # outline of an instance
         ("keypoints", pa.list_(KEYPOINT)),
         ("tracker_id", pa.int64()),
         ("data", pa.string()),  # what a barcode or QR code says
         ("parent_id", pa.string()),
         ("extra", pa.string()),  # JSON of fields that have no column here
+    ]
+)
+"""What a prediction says of itself."""
+
+_IMAGE_SIZE = (pa.field("image_width", pa.int64()), pa.field("image_height", pa.int64()))
+_DETECTION_FIELDS = list(DETECTION)
+
+PREDICTIONS_SCHEMA = pa.schema(
+    [
+        pa.field("file", pa.string(), nullable=False),
+        pa.field("source_key", pa.string(), nullable=False),
+        pa.field("frame", pa.int64()),  # null for an image
+        pa.field("time_offset", pa.float64()),  # seconds from the video's begin; null for an image
+        pa.field("output", pa.string(), nullable=False),  # the workflow's output
+        *_DETECTION_FIELDS[:8],
+        *_IMAGE_SIZE,
+        *_DETECTION_FIELDS[8:],
     ],
     metadata=_metadata("predictions"),
 )

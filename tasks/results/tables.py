@@ -1,48 +1,42 @@
 """From what a service exported to ``results.parquet``, ``predictions.parquet`` and ``failures.parquet``.
 
-Two passes: the first puts every result into a :class:`~tasks.results.store.ResultStore` and learns the
-types of the outputs; the second takes them out in order and writes. Both hold a few hundred results at a
-time, so a result set may be larger than memory; the disk needs about the size of the results once more
-while it lasts.
+Two passes: the first notes where every result stands and learns the types of the outputs
+(:mod:`~tasks.results.gather`); the second takes the results out in the order of their files' names and writes
+(:mod:`~tasks.results.arrange`). Both hold a few megabytes at a time, so a result set may be larger than memory; the
+disk needs about the size of the results once more while it lasts.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from tasks.core.errors import LocalFault, local_fault
 from tasks.core.files import appearing
-from tasks.results.columns import OutputColumn, OutputKinds
+from tasks.results.ahead import map_ahead
+from tasks.results.arrange import Arranger, windows
+from tasks.results.blocks import LineFiles, spool
+from tasks.results.columns import OutputColumn
+from tasks.results.exported import OnUnreadable, line_files, read_loose
+from tasks.results.gather import Gathering, Problems
 from tasks.results.images import ImageFinder
-from tasks.results.kinds import PREDICTIONS
-from tasks.results.parse import read_results
-from tasks.results.predictions import detection_row, image_size
-from tasks.results.schemas import FAILURES_SCHEMA, PREDICTIONS_SCHEMA, results_schema
-from tasks.results.store import ManifestEntry, ResultStore, StoredResult
-from tasks.results.writer import RowWriter
+from tasks.results.parse import parse_result
+from tasks.results.runs import SortedRuns
+from tasks.results.schemas import FAILURES_SCHEMA, PREDICTIONS_SCHEMA
+from tasks.results.store import ManifestEntry, ResultStore
+from tasks.results.writer import ROWS_PER_GROUP, RowWriter, TableWriter
 
 RESULTS_FILE = "results.parquet"
 PREDICTIONS_FILE = "predictions.parquet"
-EXAMPLES = 20
-_SCRATCH_FILE = ".results.sqlite"
-
-
-@dataclass
-class Problems:
-    """Results that were left out: how many, and the first few."""
-
-    count: int = 0
-    examples: list[str] = field(default_factory=list)
-
-    def add(self, what: str) -> None:
-        """Counts one more."""
-        self.count += 1
-        if len(self.examples) < EXAMPLES:
-            self.examples.append(what)
+_STORE_FILE, _RUNS_FILE, _SPOOL_FILE = ".results.sqlite", ".results.arrow", ".results.jsonl"
+"""Scratch, in the folder of the tables."""
+PREDICTIONS_PER_GROUP = 64 * 1024
+_REPEATING = ["file", "source_key", "output", "class", "parent_id", "keypoints.list.element.class"]
+"""Columns of ``predictions.parquet`` in which the same text comes again and again."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +84,11 @@ def build_tables(export_dir: Path, manifest: Iterable[ManifestEntry], out_dir: P
         UnsafeArchive, DamagedArchive: a packed archive of results cannot be taken apart.
     """
     try:
-        with ResultStore(out_dir / _SCRATCH_FILE) as store:
-            return _build(export_dir, manifest, out_dir, store)
+        with ExitStack() as scratch:
+            store = scratch.enter_context(ResultStore(out_dir / _STORE_FILE))
+            runs = scratch.enter_context(SortedRuns(out_dir / _RUNS_FILE))
+            scratch.callback((out_dir / _SPOOL_FILE).unlink, missing_ok=True)
+            return _build(export_dir, manifest, out_dir, store, runs)
     except OSError as error:
         raise local_fault(error) from error
     except sqlite3.OperationalError as error:
@@ -106,74 +103,41 @@ def write_failures(path: Path, failures: Iterable[Failure]) -> int:
     return writer.count
 
 
-def _build(export_dir: Path, manifest: Iterable[ManifestEntry], out_dir: Path, store: ResultStore) -> ResultTables:
-    duplicates, unknown, unreadable = Problems(), Problems(), Problems()
-    kinds = OutputKinds()
+def _build(
+    export_dir: Path, manifest: Iterable[ManifestEntry], out_dir: Path, store: ResultStore, runs: SortedRuns
+) -> ResultTables:
+    unreadable = Problems()
     store.expect(manifest)
-    for result in read_results(export_dir, unreadable.add):
-        if not store.knows(result.file):
-            unknown.add(result.file)
-        elif not store.add(result.file, result.outputs):
-            duplicates.add(result.file)
-        else:
-            kinds.look(result.file, result.outputs)
-    columns = kinds.columns()
+    files = _lines_of(export_dir, out_dir / _SPOOL_FILE, unreadable.add)
+    gathering = Gathering(store, runs, unreadable.add)
+    gathering.take_all(files)
+    with files.reader() as read:
+        columns = gathering.kinds.columns(lambda file: list(parse_result(read(store.place_of(file))).outputs))
+    arranger = Arranger(columns, files, runs, ImageFinder(export_dir))
     results, predictions = out_dir / RESULTS_FILE, out_dir / PREDICTIONS_FILE
-    rows, detections = _write(store, columns, ImageFinder(export_dir), results, predictions)
-    return ResultTables(results, predictions, columns, rows, detections, duplicates, unknown, unreadable)
+    rows, detections = _write(store, arranger, results, predictions)
+    left_out = (gathering.duplicates, gathering.unknown, unreadable)
+    return ResultTables(results, predictions, columns, rows, detections, *left_out)
 
 
-def _write(
-    store: ResultStore,
-    columns: tuple[OutputColumn, ...],
-    images: ImageFinder,
-    results: Path,
-    predictions: Path,
-) -> tuple[int, int]:
-    schema = results_schema(column.arrow_field() for column in columns)
-    counted = [column for column in columns if column.kind == PREDICTIONS]
+def _lines_of(export_dir: Path, spool_file: Path, on_unreadable: OnUnreadable) -> LineFiles:
+    """The results as lines; those that came in another form are first written as lines."""
+    names = line_files(export_dir)
+    if names:
+        return LineFiles(export_dir, names)
+    spool(read_loose(export_dir, on_unreadable), spool_file)
+    return LineFiles(spool_file.parent, [spool_file.name])
+
+
+def _write(store: ResultStore, arranger: Arranger, results: Path, predictions: Path) -> tuple[int, int]:
     # The results appear last: where they are, the predictions are too.
     with (
         appearing(results) as results_part,
         appearing(predictions) as predictions_part,
-        RowWriter(results_part, schema) as result_rows,
-        RowWriter(predictions_part, PREDICTIONS_SCHEMA) as prediction_rows,
+        TableWriter(results_part, arranger.schema, ROWS_PER_GROUP) as result_rows,
+        TableWriter(predictions_part, PREDICTIONS_SCHEMA, PREDICTIONS_PER_GROUP, _REPEATING) as prediction_rows,
     ):
-        for result in store:
-            result_rows.write(_result_row(result, columns, counted, images), result.size)
-            for column in counted:
-                _write_predictions(prediction_rows, result, column)
+        for tables in map_ahead(arranger.tables, windows(store)):
+            result_rows.write(tables.results, tables.size)
+            prediction_rows.write(tables.predictions, tables.size)
     return result_rows.count, prediction_rows.count
-
-
-def _result_row(
-    result: StoredResult, columns: tuple[OutputColumn, ...], counted: list[OutputColumn], images: ImageFinder
-) -> dict[str, Any]:
-    def image_path(value: Any, place: str) -> str | None:
-        return images.find(value, result.file, place)
-
-    width, height = _size(result, counted)
-    row = {"file": result.file, "source_key": result.key, "width": width, "height": height}
-    return row | {column.name: column.value(result.outputs, image_path) for column in columns}
-
-
-def _size(result: StoredResult, counted: list[OutputColumn]) -> tuple[int | None, int | None]:
-    """Pixels as the workflow saw them (it may have turned the image), else as the manifest has them."""
-    for column in counted:
-        value = column.pick(result.outputs)
-        width, height = image_size(value) if value is not None else (None, None)
-        if width is not None and height is not None:
-            return width, height
-    return result.width, result.height
-
-
-def _write_predictions(writer: RowWriter, result: StoredResult, column: OutputColumn) -> None:
-    value = column.pick(result.outputs)
-    if value is None:
-        return
-    width, height = image_size(value)
-    about: dict[str, Any] = {"file": result.file, "source_key": result.key, "output": column.source}
-    about |= {"image_width": width, "image_height": height}
-    detections = value["predictions"]
-    for detection in detections:
-        writer.write(about | detection_row(detection), result.size // len(detections))

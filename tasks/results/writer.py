@@ -1,4 +1,4 @@
-"""Writing parquet a row at a time, and reading it a batch at a time, in bounded memory."""
+"""Writing parquet in row groups, and reading it a batch at a time, in bounded memory."""
 
 from __future__ import annotations
 
@@ -17,22 +17,26 @@ _ROWS_PER_BATCH = 500
 _ROWS_READ = 5_000
 
 
-class RowWriter:
-    """Gathers rows into row groups; a context manager.
+class TableWriter:
+    """Gathers tables into row groups; a context manager.
 
     Args:
         path: file to write.
-        schema: of the rows; rows are dictionaries, and what they lack is null.
+        schema: of the tables.
+        rows_per_group: most rows of a row group.
+        repeating: the columns whose values come again and again, which parquet then stores once; ``None`` if any may.
     """
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
+    def __init__(self, path: Path, schema: pa.Schema, rows_per_group: int, repeating: list[str] | None = None) -> None:
+        dictionaries: bool | list[str] = True if repeating is None else repeating
+        self._writer = pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=dictionaries)
         self._schema = schema
-        self._writer = pq.ParquetWriter(path, schema, compression="zstd")
-        self._rows: list[dict[str, Any]] = []
-        self._row_bytes = 0
-        self._batches: list[pa.RecordBatch] = []
+        self._rows_per_group = rows_per_group
+        self._tables: list[pa.Table] = []
+        self._rows = 0
+        self._bytes = 0
         self.count = 0
-        """Rows written so far."""
+        """Rows taken so far."""
 
     def __enter__(self) -> Self:
         return self
@@ -42,36 +46,74 @@ class RowWriter:
     ) -> None:
         with self._writer:
             if error is None:
-                self._end_batch()
-                self._end_group()
+                self._end_group(self._rows)
 
-    def write(self, row: dict[str, Any], size: int = 0) -> None:
-        """Adds a row.
+    def write(self, table: pa.Table, size: int) -> None:
+        """Adds rows.
 
         Args:
-            row: values by column.
-            size: about how many bytes it takes, where it may be many.
+            table: the rows.
+            size: about how many bytes they take.
         """
+        self._tables.append(table)
+        self._rows += table.num_rows
+        self._bytes += size
+        self.count += table.num_rows
+        while self._rows >= self._rows_per_group:
+            self._end_group(self._rows_per_group)
+        if self._bytes > BYTES_PER_GROUP:
+            self._end_group(self._rows)
+
+    def _end_group(self, rows: int) -> None:
+        if rows == 0:
+            return
+        table = pa.concat_tables(self._tables)
+        # Row groups of one chunk: how rows came together must not matter.
+        self._writer.write_table(table.slice(0, rows).combine_chunks(), row_group_size=rows)
+        self._tables = [table.slice(rows)]
+        self._bytes = self._bytes * (self._rows - rows) // self._rows
+        self._rows -= rows
+
+
+class RowWriter:
+    """Gathers rows for a :class:`TableWriter`; a context manager.
+
+    Args:
+        path: file to write.
+        schema: of the rows; rows are dictionaries, and what they lack is null.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self._schema = schema
+        self._writer = TableWriter(path, schema, ROWS_PER_GROUP)
+        self._rows: list[dict[str, Any]] = []
+        self.count = 0
+        """Rows written so far."""
+
+    def __enter__(self) -> Self:
+        self._writer.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self._end_batch()
+        self._writer.__exit__(kind, error, trace)
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Adds a row, its values by column."""
         self._rows.append(row)
-        self._row_bytes += size
         self.count += 1
-        if len(self._rows) == _ROWS_PER_BATCH or self._row_bytes > BYTES_PER_GROUP // 8:
+        if len(self._rows) == _ROWS_PER_BATCH:
             self._end_batch()
 
     def _end_batch(self) -> None:
         # Arrow holds rows in a fraction of the memory that dictionaries take.
         if self._rows:
-            self._batches.append(pa.RecordBatch.from_pylist(self._rows, schema=self._schema))
-            self._rows, self._row_bytes = [], 0
-        rows = sum(batch.num_rows for batch in self._batches)
-        full = rows + _ROWS_PER_BATCH > ROWS_PER_GROUP
-        if full or sum(batch.nbytes for batch in self._batches) > BYTES_PER_GROUP:
-            self._end_group()
-
-    def _end_group(self) -> None:
-        if self._batches:
-            self._writer.write_table(pa.Table.from_batches(self._batches), row_group_size=ROWS_PER_GROUP)
-            self._batches = []
+            table = pa.Table.from_pylist(self._rows, schema=self._schema)
+            self._writer.write(table, table.nbytes)
+            self._rows = []
 
 
 def read_batches(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:

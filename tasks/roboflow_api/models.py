@@ -31,6 +31,8 @@ BatchType = Literal["simple-batch", "sharded-batch", "multipart-batch"]
 ContentType = Literal["images", "videos", "metadata", "archives", "mixed"]
 NotificationCategory = Literal["ingest-status", "files-status"]
 Severity = Literal["info", "warning", "error"]
+JobType = Literal["simple-image-processing-v1", "simple-video-processing-v1"]
+CompilationDevice = Literal["nvidia-t4", "nvidia-l4", "nvidia-l40s"]
 Notification = dict[str, Any] | str
 
 
@@ -251,7 +253,7 @@ class WorkflowProcessingJob(WireModel):
     that ten images of a shard may fail.
     """
 
-    type: Literal["simple-image-processing-v1", "simple-video-processing-v1"]
+    type: JobType
     job_input: StagingBatchInput
     compute_configuration: ComputeConfiguration
     processing_timeout_seconds: int | None = None
@@ -260,6 +262,36 @@ class WorkflowProcessingJob(WireModel):
     processing_specification: ProcessingSpecification
     notifications_url: str | None = Field(default=None, alias="notificationsURL")
     inference_backend: Literal["old-inference", "inference-models"] | None = None
+
+
+class TrtCompilationJob(WireModel):
+    """Body of ``POST /jobs/{id}`` that has a model compiled for devices; devices left out are the platform's choice."""
+
+    type: Literal["trt-compilation-v1"] = "trt-compilation-v1"
+    model_id: str
+    compilation_devices: list[CompilationDevice] | None = None
+    notifications_url: str | None = Field(default=None, alias="notificationsURL")
+
+
+class RestartParameters(WireModel):
+    """Body of ``POST /jobs/{id}/restart``: what is different from now on; what is left out stays as it was."""
+
+    type: Literal["parameters-override-v1"] = "parameters-override-v1"
+    compute_configuration: ComputeConfiguration | None = None
+    max_parallel_tasks: int | None = None
+    processing_timeout_seconds: int | float | None = None
+    max_image_failure_rate: float | None = None
+
+
+class JobNotification(WireModel):
+    """What a job's ``notificationsURL`` is told at its end; the same event may come more than once."""
+
+    model_config = ConfigDict(alias_generator=None, extra="ignore")
+    type: Literal["roboflow-batch-job-notification-v1"] = "roboflow-batch-job-notification-v1"
+    event_id: str
+    job_id: str
+    job_state: Literal["success", "fail"]
+    delivery_attempt: int
 
 
 class JobMetadata(WireModel):

@@ -11,11 +11,14 @@ from tasks.roboflow_api.models import (
     JobLog,
     JobLogsPage,
     JobMetadata,
+    JobsPage,
     JobStage,
+    RestartParameters,
     Severity,
     StagesAnswer,
     TasksPage,
     TaskStatus,
+    TrtCompilationJob,
     WorkflowProcessingJob,
 )
 from tasks.roboflow_api.transport import Transport
@@ -33,13 +36,42 @@ class ProcessingApi:
         self._transport = transport
         self._root = f"/batch-processing/v1/external/{quote(workspace, safe='')}/jobs"
 
-    def create(self, job_id: str, job: WorkflowProcessingJob, name: str) -> None:
-        """Starts a job under an id of the caller's choice.
+    def create(self, job_id: str, job: WorkflowProcessingJob | TrtCompilationJob, name: str) -> None:
+        """Starts a job under an id of the caller's choice: a workflow on a batch, or the compilation of a model.
 
         Raises:
             Conflict: the id is taken.
         """
         self._transport.post(f"{self._root}/{job_id}", Acknowledged, json=job.wire(), name=name)
+
+    def abort(self, job_id: str) -> None:
+        """Has a job end now; one that has ended already is left as it is.
+
+        Raises:
+            NotFound: there is no such job.
+        """
+        self._transport.post(f"{self._root}/{job_id}/abort", Acknowledged)
+
+    def restart(self, job_id: str, overrides: RestartParameters | None = None) -> None:
+        """Has a job that failed or was aborted go on with what it has not done.
+
+        Not idempotent: once an answer was lost, a second try may meet the job that the first one restarted.
+
+        Args:
+            job_id: the job.
+            overrides: what is different from now on; ``None``: nothing.
+
+        Raises:
+            Conflict: the job is under way, or has ended well.
+            NotFound: there is no such job.
+        """
+        body = None if overrides is None else overrides.wire()
+        self._transport.post(f"{self._root}/{job_id}/restart", Acknowledged, json=body)
+
+    def jobs(self) -> Iterator[JobMetadata]:
+        """All jobs of the workspace."""
+        for page in self._transport.pages(self._root, JobsPage):
+            yield from page.jobs
 
     def job(self, job_id: str) -> JobMetadata:
         """The job's state."""

@@ -11,7 +11,9 @@ from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
+import urllib3
 from pydantic import SecretStr, ValidationError
+from urllib3.exceptions import HTTPError, LocationValueError, ProxySchemeUnsupported
 
 from tasks.core.errors import (
     BadInput,
@@ -28,6 +30,7 @@ from tasks.core.errors import (
 from tasks.core.redaction import RedactingFilter, redact
 from tasks.roboflow_api.models import Page, WireModel
 from tasks.roboflow_api.retrying import RetryPolicy, Timing, parse_retry_after, retry
+from tasks.roboflow_api.streaming import Streams, leave
 
 M = TypeVar("M", bound=WireModel)
 P = TypeVar("P", bound=Page)
@@ -47,6 +50,9 @@ _BY_EXCEPTION: tuple[tuple[type[Exception], type[DarkroomError]], ...] = (
     (httpx.StreamError, ConnectionFailed),
     (httpx.HTTPError, ConnectionFailed),
     (httpx.CookieConflict, ConnectionFailed),
+    (LocationValueError, BadInput),
+    (ProxySchemeUnsupported, BadInput),
+    (HTTPError, ConnectionFailed),
 )
 _THEIRS = tuple(theirs for theirs, _ in _BY_EXCEPTION)
 _BY_STATUS: dict[int, type[DarkroomError]] = {401: KeyRefused, 404: NotFound, 409: Conflict}
@@ -93,7 +99,7 @@ class Transport:
         self.policy = policy or RetryPolicy()
         self.timing = timing or Timing()
         self._key = api_key
-        self._client = _client(self.base_url, limits or Limits())
+        self._client, self._streams = _clients(self.base_url, limits or Limits())
 
     def __enter__(self) -> Self:
         return self
@@ -102,6 +108,7 @@ class Transport:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._client.close()
+        self._streams.close()
 
     def get(self, path: str, answer: type[M], **params: str | int | None) -> M:
         """``GET path``, read as ``answer``.
@@ -158,16 +165,15 @@ class Transport:
         retry(once, self.policy, self.timing, again=_may_pass_with_same_url)
 
     @contextmanager
-    def fetch(self, url: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
+    def fetch(self, url: str, headers: Mapping[str, str]) -> Iterator[urllib3.BaseHTTPResponse]:
         """Opens a signed URL for streaming; the status is the caller's to look at, retryable ones excepted."""
-        request = self._client.build_request("GET", url, headers=dict(headers))
 
-        def once() -> httpx.Response:
+        def once() -> urllib3.BaseHTTPResponse:
             with _mapped("GET", url):
-                answer = self._client.send(request, stream=True)
-            if answer.status_code in TRANSIENT_STATUS:
-                answer.close()
-                raise self._busy(answer, "GET", url, "")
+                answer = self._streams.open(url, headers)
+            if answer.status in TRANSIENT_STATUS:
+                leave(answer)
+                raise self._busy(answer.status, answer.headers, "GET", url, "")
             return answer
 
         answer = retry(once, self.policy, self.timing)
@@ -175,7 +181,7 @@ class Transport:
             with _mapped("GET", url):
                 yield answer
         finally:
-            answer.close()
+            leave(answer)
 
     def _request(
         self, method: str, path: str, answer: type[M], params: Mapping[str, str | int | None], **body: Any
@@ -199,45 +205,59 @@ class Transport:
             return
         excerpt = _excerpt(response, self._key)
         if status in TRANSIENT_STATUS:
-            raise self._busy(response, method, url, excerpt)
+            raise self._busy(status, response.headers, method, url, excerpt)
         if signed and (status in (401, 403, 410) or (status == 400 and "expired" in excerpt.lower())):
             raise UrlExpired(f"{method} {_place(url)} was refused with {status}: its signature expired", status=status)
         kind = _BY_STATUS.get(status, RequestRefused)
         raise kind(_explain(kind, method, url, status, excerpt), status=status, excerpt=excerpt)
 
-    def _busy(self, response: httpx.Response, method: str, url: str, excerpt: str) -> ServiceBusy:
+    def _busy(self, status: int, headers: Mapping[str, str], method: str, url: str, excerpt: str) -> ServiceBusy:
         advice = "look whether the service is well"
-        if response.status_code == 429:
+        if status == 429:
             advice = "too many requests, or no credits left: look at the workspace's plan"
         return ServiceBusy(
-            f"{method} {_place(url)} answered {response.status_code} until the retries were used up"
+            f"{method} {_place(url)} answered {status} until the retries were used up"
             f"{f' ({excerpt})' if excerpt else ''}: {advice}, then run the same command again",
-            status=response.status_code,
+            status=status,
             excerpt=excerpt or None,
-            retry_after=parse_retry_after(response.headers.get("Retry-After"), self.timing.now()),
+            retry_after=parse_retry_after(headers.get("Retry-After"), self.timing.now()),
         )
 
 
-def _client(base_url: str, limits: Limits) -> httpx.Client:
+def _clients(base_url: str, limits: Limits) -> tuple[httpx.Client, Streams]:
+    """One for calls, and one for bodies that stream from signed URLs; they trust the same certificates and proxies."""
     try:
         parts = urlsplit(base_url)
         host = parts.hostname if parts.scheme in ("http", "https") and not (parts.query or parts.fragment) else None
     except ValueError:
         host = None
+    if host and "@" in parts.netloc:
+        raise BadInput(f"{redact(base_url)} holds a login, and inputs are kept: the key goes into ROBOFLOW_API_KEY")
     if not host:
         raise BadInput(
             f"{redact(base_url)!r} is not a platform: use embedded, roboflow or a URL such as http://host:port"
         )
-    return httpx.Client(
+    trust_env = host not in LOOPBACK  # a proxy of the environment cannot reach this machine's loopback
+    context = httpx.create_ssl_context(trust_env=trust_env)
+    client = httpx.Client(
         timeout=httpx.Timeout(limits.read, connect=limits.connect, write=limits.write, pool=None),
         limits=httpx.Limits(max_connections=limits.connections, max_keepalive_connections=limits.connections),
-        trust_env=host not in LOOPBACK,  # a proxy of the environment cannot reach this machine's loopback
+        verify=context,
+        trust_env=trust_env,
     )
+    streams = Streams(
+        connect=limits.connect,
+        read=limits.read,
+        connections=limits.connections,
+        context=context,
+        trust_env=trust_env,
+    )
+    return client, streams
 
 
 @contextmanager
 def _mapped(method: str, url: str) -> Iterator[None]:
-    """Turns every exception of the HTTP library into one of our tree."""
+    """Turns every exception of the HTTP libraries into one of our tree."""
     try:
         yield
     except _THEIRS as error:

@@ -132,6 +132,13 @@ class AzureContainer:
             blob = self._client.get_blob_client(key)
             blob.upload_blob(content, overwrite=True, max_concurrency=2, content_settings=kind)
 
+    def remove(self, key: str) -> None:
+        """Removes the object ``key``, if it is there."""
+        if self.find(key) is not None:
+            self._require("d", "removing")
+            with told(self._asked):
+                self._client.get_blob_client(key).delete_blob()
+
     def endpoint(self) -> str:
         """Scheme and host of signed URLs."""
         parts = urlsplit(self._login.endpoint)

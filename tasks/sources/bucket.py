@@ -40,6 +40,9 @@ class Bucket(Protocol):
     def upload(self, key: str, file: Path) -> None:
         """Writes a local file as the object ``key``, whole or not at all; an older one is replaced."""
 
+    def remove(self, key: str) -> None:
+        """Removes the object ``key``, if it is there."""
+
     def endpoint(self) -> str:
         """Scheme and host that presigned URLs lead to."""
 

@@ -118,6 +118,12 @@ class GcsBucket:
         with content, told(self.name):
             blob.upload_from_file(content, size=file.stat().st_size, content_type=kind, **self._ask)
 
+    def remove(self, key: str) -> None:
+        """Removes the object ``key``, if it is there."""
+        if self.find(key) is not None:
+            with told(self.name):
+                self._bucket.blob(key).delete(**self._ask)
+
     def endpoint(self) -> str:
         """Scheme and host of signed URLs."""
         return str(self._client.api_endpoint)

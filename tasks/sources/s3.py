@@ -124,6 +124,11 @@ class S3Bucket:
         with s3_errors(self._place), file.open("rb") as body:
             self._client.upload_fileobj(body, self.name, key)
 
+    def remove(self, key: str) -> None:
+        """Removes the object ``key``, if it is there."""
+        with s3_errors(self._place):
+            self._client.delete_object(Bucket=self.name, Key=key)
+
     def endpoint(self) -> str:
         """Scheme and host that presigned URLs lead to."""
         with s3_errors(self._place):

@@ -41,6 +41,7 @@ class Target:
         destination: where results are published to, or ``None``.
         transfer: whether files are uploaded from here or fetched by the platform.
         transfer_note: why it is not as one might expect, or nothing.
+        replay_note: why a replay may give other results, or nothing.
         asked: when it was asked for.
         url_hours: hours for which signed URLs are asked to be valid.
     """
@@ -53,6 +54,7 @@ class Target:
     destination: Place | None = None
     transfer: Transfer = "upload"
     transfer_note: str = ""
+    replay_note: str = ""
     url_hours: float = 24.0
     asked: datetime = field(default_factory=lambda: datetime.now(UTC))
 

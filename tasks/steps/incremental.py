@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import fcntl
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,6 +28,7 @@ from tasks.core.run_folder import RunFolder
 from tasks.media.versions import VersionIndex, version_of, version_text
 from tasks.results.writer import read_batches
 from tasks.sources.base import MediaObject, ReferenceSource, Source
+from tasks.steps.filtered import FilteredReferences, FilteredSource, stored_key
 from tasks.steps.runs import STATES
 from tasks.transfer.places import Place
 
@@ -70,9 +71,8 @@ def state_name(
         workspace: platform and workspace.
         media: what is processed.
     """
-    place = source if _URL.match(source) else str(Path(source).expanduser().resolve())
     facts = {
-        "source": place.rstrip("/"),
+        "source": place_named(source),
         "workflow_id": workflow_id,
         "workflow_digest": workflow_digest,
         "parameters": parameters,
@@ -83,63 +83,41 @@ def state_name(
     return f"state-{digest_json(facts)[:_NAME_DIGITS]}.parquet"
 
 
-class OnlyNew:
+def place_named(source: str) -> str:
+    """The place that a source's name means here: paths in full, nothing behind the last folder's name."""
+    place = source if _URL.match(source) else str(Path(source).expanduser().resolve())
+    return place.rstrip("/")
+
+
+class OnlyNew(FilteredSource):
     """The objects of a source that were not processed in the version they have now.
 
     Args:
         source: the source.
         processed: the versions that were.
+        has_state: whether an earlier run was remembered.
     """
 
-    def __init__(self, source: Source, processed: VersionIndex, *, has_state: bool = True) -> None:
-        self._source = source
+    def __init__(self, source: Source, processed: VersionIndex, *, has_state: bool) -> None:
+        super().__init__(source)
         self._processed = processed
         self.has_state = has_state
         """Whether an earlier run was remembered."""
-        self.url = source.url
-        self.is_local = source.is_local
-        self.by_extension = source.by_extension
         self.known = 0
         """Objects that the last listing left out."""
-
-    def check(self) -> None:
-        """Looks whether the source can be used."""
-        self._source.check()
 
     def list(self) -> Iterator[MediaObject]:
         """Every object that is new or has changed."""
         self.known = 0
         for item in self._source.list():
-            if self._processed.get(_as_stored(item.key)) == version_of(item):
+            if self._processed.get(stored_key(item.key)) == version_of(item):
                 self.known += 1
             else:
                 yield item
 
-    def open(self, item: MediaObject, offset: int = 0) -> BinaryIO:
-        """The object's bytes from ``offset`` on."""
-        return self._source.open(item, offset)
 
-
-class OnlyNewReferences(OnlyNew):
+class OnlyNewReferences(OnlyNew, FilteredReferences):
     """The same of a source whose objects a platform can fetch."""
-
-    def __init__(self, source: ReferenceSource, processed: VersionIndex, *, has_state: bool = True) -> None:
-        super().__init__(source, processed, has_state=has_state)
-        self._references = source
-        self.pins_versions = source.pins_versions
-        self.only_by_reference = source.only_by_reference
-
-    def endpoint(self) -> str:
-        """Scheme and host that the URLs lead to."""
-        return self._references.endpoint()
-
-    def longest_lifetime(self) -> float | None:
-        """Seconds for which URLs made now can be valid at most."""
-        return self._references.longest_lifetime()
-
-    def presign(self, items: Iterable[MediaObject], seconds: int) -> Iterator[str]:
-        """A URL for each object."""
-        return self._references.presign(items, seconds)
 
 
 @contextmanager
@@ -156,10 +134,8 @@ def only_new(source: Source, states: Place, name: str) -> Iterator[OnlyNew]:
                 has_state = True
                 for key, version in zip(batch["key"].to_pylist(), batch["version"].to_pylist(), strict=True):
                     processed.add(key, version)
-        if isinstance(source, ReferenceSource):
-            yield OnlyNewReferences(source, processed, has_state=has_state)
-        else:
-            yield OnlyNew(source, processed, has_state=has_state)
+        kind = OnlyNewReferences if isinstance(source, ReferenceSource) else OnlyNew
+        yield kind(source, processed, has_state=has_state)
 
 
 def advance(folder: RunFolder, states: Place, name: str, asked: datetime) -> None:
@@ -265,12 +241,3 @@ def _grouped(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
             yield pa.Table.from_batches(gathered, SCHEMA)
             gathered, rows = [], 0
     yield pa.Table.from_batches(gathered, SCHEMA)
-
-
-def _as_stored(key: str) -> str:
-    """The key as a manifest shows it, which is text also where a file system gave bytes that are not UTF-8."""
-    try:
-        key.encode()
-    except UnicodeEncodeError:
-        return key.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return key

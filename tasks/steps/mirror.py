@@ -32,8 +32,6 @@ from tasks.transfer.sent import SentFiles
 INGEST, EXPORT = "ingest", "export"
 ELSEWHERE = "elsewhere"
 """The part of ingest that stands for whatever another machine may have sent since its last push."""
-WITHOUT_EXPORT = ".without-export"
-"""Marks a finished run that was brought here without its exported files."""
 _UNFINISHED_FILES = (".part", ".part.json")
 
 
@@ -66,8 +64,13 @@ class Mirror:
             exported = folder.journal.exists() and _copy_journal(folder.journal, journal)
             if not _is_own(remote, journal):
                 raise TakenOver(_taken_over(folder))
+            reopened = not folder.summary.exists() and remote.has(folder.summary.name)
+            if reopened:
+                remote.remove(folder.summary.name)
             for item in put_all(remote, folder.root, _unsent(folder, sent, exported)):
                 sent.add(item)
+            if reopened:
+                remove_stale(remote, folder)
             if journal.exists():
                 remote.put(journal.name, journal)
             if folder.summary.exists():
@@ -104,9 +107,9 @@ class Mirror:
         """Brings the exported files of a finished run that was pulled; of any other run nothing is missing."""
         if not is_whole(folder):
             remote = self._remote(folder)
-            _bring_export(remote, folder)
+            bring_export(remote, folder)
             _note_sent(remote, folder)
-            (folder.root / WITHOUT_EXPORT).unlink()
+            folder.without_export.unlink()
 
     def _remote(self, folder: RunFolder) -> Place:
         return self.place.sub(folder.key)
@@ -128,9 +131,9 @@ class Mirror:
         for _ in get_all(remote, brought.root, (file.name for file in others)):
             pass
         if finished:
-            (brought.root / WITHOUT_EXPORT).touch()
+            brought.without_export.touch()
         elif begun and _forget_unfinished_export(brought.journal):
-            _bring_export(remote, brought)
+            bring_export(remote, brought)
         _note_sent(remote, brought)
         if not finished:
             with Journal(brought.journal) as journal:
@@ -138,15 +141,29 @@ class Mirror:
             remote.put(brought.journal.name, brought.journal)
 
 
+def remove_stale(place: Place, folder: RunFolder) -> None:
+    """Removes from a place the exported files and datasets that the run does not have any more."""
+    for name in (folder.export.name, folder.datasets.name):
+        for item in list(place.sub(name).files()):
+            if is_hidden(item.key) or not (folder.root / name / item.key).is_file():
+                place.sub(name).remove(item.key)
+
+
+def is_hidden(key: str) -> bool:
+    """Whether a file is one that is being written, or lies in a folder that is."""
+    return key.startswith(".") or "/." in key
+
+
 def is_whole(folder: RunFolder) -> bool:
     """Whether the exported files of a finished run are on this machine."""
-    return not (folder.root / WITHOUT_EXPORT).exists()
+    return not folder.without_export.exists()
 
 
 def _data(folder: RunFolder, *, exported: bool) -> Iterator[MediaObject]:
     """The files to mirror, but journal and summary; ``export/`` only when it is whole."""
     for item in LocalSource(folder.root).list():
-        own = item.key.startswith(".") or item.key in (folder.journal.name, folder.summary.name)
+        unfinished = item.key.startswith(folder.datasets.name + "/") and is_hidden(item.key)
+        own = item.key.startswith(".") or unfinished or item.key in (folder.journal.name, folder.summary.name)
         early = item.key.startswith(folder.export.name + "/") and not exported
         if not (own or early or item.key.endswith(_UNFINISHED_FILES)):
             yield item
@@ -190,7 +207,8 @@ def _forget_unfinished_export(journal: Path) -> bool:
     return False
 
 
-def _bring_export(remote: Place, folder: RunFolder) -> None:
+def bring_export(remote: Place, folder: RunFolder) -> None:
+    """Fetches the exported files of the run that lies in ``remote``."""
     exported = remote.sub(folder.export.name)
     names = (item.key for item in exported.files())
     for _ in get_all(exported, folder.export, names):

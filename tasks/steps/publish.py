@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,7 +15,7 @@ from tasks.core.run_folder import RunFolder
 from tasks.media.versions import VersionIndex
 from tasks.sources.base import MediaObject
 from tasks.sources.local import LocalSource
-from tasks.steps.mirror import is_whole
+from tasks.steps.mirror import is_hidden, is_whole, remove_stale
 from tasks.transfer.places import Place, put_all
 from tasks.transfer.sent import SentFiles
 
@@ -40,7 +41,7 @@ def publish(
 ) -> Published:
     """Writes the results to ``<destination>/<key>/``, ``summary.parquet`` last: its presence means that all is there.
 
-    Nothing is done where that summary is there already; what an earlier, killed process wrote is not written again.
+    What is there already is not written again, whoever wrote it: datasets that were asked for later join the rest.
 
     Args:
         folder: of the run, which the caller holds.
@@ -75,37 +76,50 @@ def _results(folder: RunFolder) -> Iterator[MediaObject]:
     tables = (folder.results, folder.predictions, folder.failures, folder.manifest)
     names = {file.name for file in (*tables, folder.report, folder.lock_file)}
     for item in LocalSource(folder.root).list():
-        if item.key in names or item.key.startswith(folder.export.name + "/"):
+        dataset = item.key.startswith(folder.datasets.name + "/") and not is_hidden(item.key)
+        if item.key in names or dataset or item.key.startswith(folder.export.name + "/"):
             yield item
 
 
 def _send(folder: RunFolder, place: Place, progress: Progress, total: int) -> int:
     """Writes what is not there; gives the number of files."""
     there = _read(place, folder.summary.name)
-    if there == folder.summary.read_bytes():
-        progress.advance(STEP, total, total)
-        return 0
+    published = there == folder.summary.read_bytes()
     sent = 0
     with SentFiles(folder.root, place.url) as known:
-        if there is not None:
+        if there is not None and not published:
             known.clear()  # results of another execution of this run were written over ours
-        for item in put_all(place, folder.root, _unsent(folder, place, known, progress)):
+        unsent = _unsent(folder, place, known, progress, published=published)
+        first = next(unsent, None)
+        if there is not None and (first is not None or not published):
+            place.remove(folder.summary.name)  # until all is there again
+            remove_stale(place, folder)
+        for item in put_all(place, folder.root, chain(filter(None, [first]), unsent)):
             known.add(item)
             sent += 1
             progress.advance(STEP, 1, total)
-    place.put(folder.summary.name, folder.summary)
+    if sent or not published:
+        place.put(folder.summary.name, folder.summary)
+        sent += 1
     progress.advance(STEP, 1, total)
-    return sent + 1
+    return sent
 
 
-def _unsent(folder: RunFolder, place: Place, known: SentFiles, progress: Progress) -> Iterator[MediaObject]:
-    """The files that were not written yet, or have vanished from there since."""
+def _unsent(
+    folder: RunFolder, place: Place, known: SentFiles, progress: Progress, *, published: bool
+) -> Iterator[MediaObject]:
+    """The files that were not written yet, or have vanished from there since.
+
+    Where this very execution was published, files that this machine has no note of were written by another one.
+    """
     with VersionIndex() as sizes:
-        if known:
+        if known or published:
             for item in place.files():
                 sizes.add(item.key, str(item.size))
         for item in _results(folder):
-            if known.has(item) and sizes.get(item.key) == str(item.size):
+            by_another = not item.key.startswith(folder.datasets.name + "/") and not known.has_any(item.key)
+            noted = known.has(item) or (published and by_another)
+            if noted and sizes.get(item.key) == str(item.size):
                 progress.advance(STEP, 1)
             else:
                 yield item

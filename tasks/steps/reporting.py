@@ -5,17 +5,34 @@ from __future__ import annotations
 from typing import IO
 
 from tasks.core.records import Ingested, RunSummary, StepRecords
+from tasks.core.request import replay_command
 from tasks.core.run_folder import read_lock
 from tasks.media.manifest import find_row
-from tasks.results.report import write_report
-from tasks.results.report_data import read_report_data
-from tasks.results.report_images import OpenSource
-from tasks.results.report_model import Counts, Report, StepTime
+from tasks.results.compare import Comparison
+from tasks.results.expectations import Verdict
+from tasks.results.report.data import read_report_data
+from tasks.results.report.images import OpenSource
+from tasks.results.report.model import Counts, Report, StepTime
+from tasks.results.report.writing import write_report
 from tasks.steps.context import Run
 
 
-def draw_report(run: Run, records: StepRecords, summary: RunSummary) -> None:
-    """Draws the report of a run whose tables are written."""
+def draw_report(
+    run: Run,
+    records: StepRecords,
+    summary: RunSummary,
+    verdicts: tuple[Verdict, ...] = (),
+    comparison: Comparison | None = None,
+) -> None:
+    """Draws the report of a run whose tables are written.
+
+    Args:
+        run: the run.
+        records: what the steps before the last have left.
+        summary: the run as a whole.
+        verdicts: of what was expected of the run.
+        comparison: of the run with another one.
+    """
     lock = read_lock(run.folder)
     counts = Counts(
         files=summary.files,
@@ -36,23 +53,39 @@ def draw_report(run: Run, records: StepRecords, summary: RunSummary) -> None:
         started=summary.started,
         finished=summary.finished,
         command=lock["command"],
+        replay=replay_command(summary.key, run.target.request.runs),
         counts=counts,
         steps=_steps(records, summary),
         data=read_report_data(run.folder.root, _source_opener(run)),
         versions=lock["versions"] | {"workflow": (summary.workflow_digest or "not shown by the platform")[:16]},
         notes=_notes(records),
+        verdicts=verdicts,
+        comparison=comparison,
     )
     write_report(run.folder.report, report)
 
 
 def _steps(records: StepRecords, summary: RunSummary) -> tuple[StepTime, ...]:
-    staged, ingested, exported = records.staged, records.ingested, records.exported
+    staged, ingested, finished, exported = records.staged, records.ingested, records.finished, records.exported
     return (
-        StepTime("stage", staged.seconds, f"{staged.files} files, {staged.bytes / 1e6:.1f} MB"),
-        StepTime("ingest", ingested.seconds, _sent(ingested)),
+        StepTime("stage", staged.seconds, f"{staged.files} files, {staged.bytes / 1e6:.1f} MB", staged.files),
+        # A platform that fetches the files itself moves the bytes, not this step.
+        StepTime(
+            "ingest",
+            ingested.seconds,
+            _sent(ingested),
+            ingested.sent,
+            None if ingested.by_reference else ingested.bytes,
+        ),
         StepTime("launch", records.launched.seconds, f"job {records.launched.job_id}"),
-        StepTime("wait", records.finished.seconds, f"{records.finished.tasks} tasks"),
-        StepTime("export", exported.seconds, f"{exported.files} files, {exported.bytes / 1e6:.1f} MB"),
+        StepTime("wait", finished.seconds, f"{finished.tasks} tasks", exported.rows),
+        StepTime(
+            "export",
+            exported.seconds,
+            f"{exported.files} files, {exported.bytes / 1e6:.1f} MB",
+            exported.files,
+            exported.bytes,
+        ),
         StepTime("summarize", summary.summarize_seconds, "reconciliation and report"),
     )
 
@@ -70,6 +103,7 @@ def _notes(records: StepRecords) -> tuple[str, ...]:
         (exported.unknown, "results for files that are not in the run, or that changed meanwhile, were left out"),
         (exported.unreadable, "results could not be read"),
         (exported.refused, "members of archives were left out as unsafe"),
+        (exported.refused_files, "files of the output were left out: their names are unsafe or they are too large"),
         (records.staged.ignored, "files of the source are no images by their name and are not part of the run"),
     )
     return tuple(f"{count} {what}." for count, what in told if count)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from tasks.core.errors import LocalFault
 from tasks.core.run_folder import RunFolder, is_key, read_lock
 from tasks.core.settings import Settings
 from tasks.core.threads import map_bounded
@@ -73,23 +74,41 @@ def visible_runs(url: str, settings: Settings) -> Iterator[Path]:
     Raises:
         BadInput: the bucket cannot be read.
     """
-    if not is_bucket_url(url):
-        yield runs_folder(url, settings)
+    with outlined_runs(open_runs(url, settings)) as folder:
+        yield folder
+
+
+@contextmanager
+def outlined_runs(runs: Runs, key: str = "") -> Iterator[Path]:
+    """The folder of the runs, or one with lock and summary of those in the bucket.
+
+    Args:
+        runs: the place of all runs.
+        key: only runs whose key begins so are wanted.
+    """
+    if runs.mirror is None:
+        yield runs.folder
         return
-    place = open_runs(url, settings).place
     with TemporaryDirectory(prefix="darkroom-runs-") as name:
-        keys = (key for key in place.folders() if is_key(key))
-        for _ in map_bounded(lambda key: _fetch_outline(place.sub(key), Path(name) / key), keys, PARALLEL_FETCHES):
+        found = (known for known in runs.place.folders() if is_key(known) and known.startswith(key))
+        fetched = map_bounded(
+            lambda known: _fetch_outline(runs.place.sub(known), Path(name) / known), found, PARALLEL_FETCHES
+        )
+        for _ in fetched:
             pass
         yield Path(name)
 
 
 def _fetch_outline(place: Place, folder: Path) -> None:
-    """The lock and the summary of one run, in a folder that bears the time at which the run was begun."""
+    """The lock and the summary of one run, in a folder that bears the time at which the run was begun.
+
+    One run's damage does not hide the others; it is told when that run is looked at.
+    """
     folder.mkdir()
     run = RunFolder(folder)
     for file in (run.lock_file, run.summary):
         place.get(file.name, file)
     if run.lock_file.exists():
-        begun = datetime.fromisoformat(read_lock(run)["started"]).timestamp()
-        os.utime(folder, (begun, begun))
+        with suppress(LocalFault, LookupError, ValueError, TypeError):
+            begun = datetime.fromisoformat(read_lock(run)["started"]).timestamp()
+            os.utime(folder, (begun, begun))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from tasks.core.progress import Progress
 from tasks.core.records import NothingNew, Staged
 from tasks.core.redaction import redact
 from tasks.core.request import RunRequest
-from tasks.core.run_folder import LOCK_SCHEMA, RunFolder, adopt, read_lock, staging_folder
+from tasks.core.run_folder import LOCK_SCHEMA, RunFolder, adopt, lock_text, read_lock, staging_folder
 from tasks.core.settings import Settings
 from tasks.media.manifest import ManifestFacts, NothingListed, digest_source, read_manifest, write_manifest, write_rows
 from tasks.roboflow_api.platform import EMBEDDED, Platform, open_platform
@@ -28,8 +27,11 @@ from tasks.sources.base import Source
 from tasks.sources.registry import FROM_VARIABLE, holds_secret, open_source
 from tasks.sources.roboql import RoboqlSource
 from tasks.steps.context import Target
+from tasks.steps.datasets import check_datasets
 from tasks.steps.incremental import OnlyNew, only_new, state_name
+from tasks.steps.judging import check_comparison
 from tasks.steps.reach import choose_transfer
+from tasks.steps.replaying import replayed
 from tasks.steps.runs import open_runs
 from tasks.transfer.places import Place, open_place
 
@@ -50,6 +52,8 @@ def open_target(request: RunRequest, settings: Settings) -> Iterator[Target]:
     way = choose_transfer(request.transfer, source, allowed)
     runs = open_runs(request.runs, settings)
     destination = _open_destination(request.destination) if request.destination else None
+    check_datasets(request.datasets, source)
+    check_comparison(request, runs)
     with open_platform(request.platform, settings) as platform:
         workflow = platform.workflow(request.workflow)
         workflow.check_parameters(request.parameters)
@@ -64,11 +68,21 @@ def open_target(request: RunRequest, settings: Settings) -> Iterator[Target]:
             transfer_note=way.note,
             url_hours=settings.url_hours,
         )
-        if not request.only_new:
-            yield target
-            return
-        with only_new(source, runs.states, state_of(target)) as new:
+        with _selected(target) as selected:
+            yield selected
+
+
+@contextmanager
+def _selected(target: Target) -> Iterator[Target]:
+    """The target with as much of its source as the request means."""
+    if target.request.replays:
+        with replayed(target) as same:
+            yield same
+    elif target.request.only_new:
+        with only_new(target.source, target.runs.states, state_of(target)) as new:
             yield replace(target, source=new)
+    else:
+        yield target
 
 
 def answering_source(url: str, left_out: tuple[str, ...]) -> Source:
@@ -169,7 +183,7 @@ def stage(target: Target, progress: Progress, timing: Timing) -> Staged | Nothin
             seconds=timing.clock() - begun,
         )
         lock = _lock(target.request, target.platform, identity, staged, started)
-        write_text(folder / run.lock_file.name, json.dumps(lock, indent=2, ensure_ascii=False) + "\n")
+        write_text(folder / run.lock_file.name, lock_text(lock))
         if not _brought(target, run):
             adopt(folder, run)
     return load_staged(run)

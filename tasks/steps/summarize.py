@@ -13,38 +13,59 @@ import pyarrow.parquet as pq
 
 from tasks.core.errors import RunFailed, RunIncomplete
 from tasks.core.records import Exported, RunSummary, StepRecords
-from tasks.core.run_folder import read_lock
+from tasks.core.run_folder import keep_request, read_lock
 from tasks.media.manifest import ManifestRow, read_manifest
+from tasks.results.expectations import watched_classes
+from tasks.results.facts import RunFacts, read_facts, seconds_of
 from tasks.results.tables import Failure, write_failures
 from tasks.steps.context import Run
+from tasks.steps.judging import Show, judge_run
 from tasks.steps.reporting import draw_report
 from tasks.steps.wait import IMAGE_FAILED
 
 SHOWN_MISSING = 5
 
 
-def summarize(run: Run, records: StepRecords, begun: float) -> RunSummary:
-    """Reconciles, and writes ``failures.parquet``, ``report.html`` and, last of all, ``summary.parquet``.
+def summarize(run: Run, records: StepRecords, begun: float, show: Show = lambda _judgement: None) -> RunSummary:
+    """Reconciles, judges, and writes ``failures.parquet``, ``report.html`` and, last of all, ``summary.parquet``.
 
     Args:
         run: the run.
         records: what the steps before have left.
         begun: when this process began the run, on the run's clock.
+        show: told what is said of the run, before any of it fails the run.
 
     Raises:
         RunIncomplete: a staged file is neither processed nor failed nor rejected.
         RunFailed: not one file could be processed; the report is drawn all the same.
+        ExpectationsMissed: the results are not what was expected; the report is drawn all the same.
     """
     here = run.timing.clock()
     files, failures = reconcile(run, records.exported)
     write_failures(run.folder.failures, failures)
+    keep_request(run.folder, run.target.request)
     draft = _summary(run, records, files, failures) | _times(run, begun, here)
-    draw_report(run, records, RunSummary.model_validate(draft))
+    judgement = judge_run(run, lambda: _facts(run, draft))
+    draw_report(run, records, RunSummary.model_validate(draft), judgement.verdicts, judgement.comparison)
+    show(judgement)
     if not draft["processed"]:
         raise RunFailed(_none_processed(run, failures))
+    judgement.check(run.folder.key)
     summary = RunSummary.model_validate(draft | _times(run, begun, here))  # now with the time that the report took
     run.folder.finish(summary)
     return summary
+
+
+def _facts(run: Run, draft: dict[str, Any]) -> RunFacts:
+    return read_facts(
+        run.folder.root,
+        key=run.folder.key,
+        files=draft["files"],
+        failed=draft["failed"],
+        rejected=draft["rejected"],
+        seconds=seconds_of(RunSummary.model_validate(draft)),
+        watched=watched_classes(run.target.request.expectations),
+    )
 
 
 def _none_processed(run: Run, failures: list[Failure]) -> str:

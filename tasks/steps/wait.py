@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from tasks.core.errors import JobFailed, JobTimedOut, NotFound
 from tasks.core.files import appearing
-from tasks.core.records import Finished
+from tasks.core.records import Finished, StageOutput
 from tasks.roboflow_api.models import JobLog, JobMetadata, JobStage, Notification, TaskStatus
 from tasks.roboflow_api.polling import poll_until
 from tasks.steps.context import Run, gone
@@ -135,6 +135,7 @@ def _conclude(run: Run, begun: float) -> Finished:
         job_id=run.remote_id,
         tasks=sum(stage.tasks_number for stage in stages),
         export_batch=_export_batch(run, stages),
+        outputs=tuple(_output(stage) for stage in stages),
         failures=failures,
         seconds=run.timing.clock() - begun,
         job_seconds=(job.last_update - job.created_at).total_seconds(),
@@ -147,7 +148,12 @@ def _export_batch(run: Run, stages: list[JobStage]) -> str:
     if not giving:
         raise JobFailed(f"job {run.remote_id} ended without an output batch")
     named = [stage for stage in giving if "export" in stage.processing_stage_name.lower()]
-    return (named or giving)[-1].output_batches[0]
+    return _output((named or giving)[-1]).batch
+
+
+def _output(stage: JobStage) -> StageOutput:
+    batch = stage.output_batches[0] if stage.output_batches else ""
+    return StageOutput(id=stage.processing_stage_id, name=stage.processing_stage_name, batch=batch)
 
 
 def _explain(run: Run, job: JobMetadata, tasks: dict[str, list[TaskStatus]]) -> str:

@@ -3,7 +3,9 @@
 The bytes of ``<target>`` gather in ``<target>.part``; a note beside it, ``<target>.part.json``, keeps the
 validator (ETag or Last-Modified) that those bytes were sent under. A later try asks for the rest with
 ``Range`` and ``If-Range`` and starts over whenever the service does not answer with exactly that rest
-(RFC 9110, sections 13.1.5 and 14).
+(RFC 9110, sections 13.1.5 and 14). A file so small that nothing could be left of it for a later try has no note.
+
+What has been received is flushed to disk and given its name by :func:`keep`, many files at a time.
 """
 
 from __future__ import annotations
@@ -12,14 +14,14 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
-import httpx
+from urllib3.exceptions import DecodeError, HTTPError
 
 from tasks.core.errors import (
     ConnectionFailed,
@@ -32,12 +34,16 @@ from tasks.core.errors import (
     local_fault,
 )
 from tasks.core.files import sync_folder
+from tasks.transfer.checksums import Checksum, checksum_of
 
 CHUNK_BYTES = 1 << 16
 """Bytes read at a time; what a cut chunk held is lost to the next try, so it is small."""
 EXPIRED_STATUSES = frozenset({400, 401, 403, 410})
 """What stores answer to a signed URL past its time; Google Cloud Storage says 400 ``ExpiredToken``."""
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+UNFINISHED = (".part", ".part.json")
+"""Endings of the files that a download under way has."""
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)")
+_LENGTH = re.compile(r"[0-9]{1,18}")
 _MAX_NAME_BYTES = 240
 
 
@@ -46,36 +52,42 @@ class TransferError(Transient):
 
 
 class Response(Protocol):
-    """The part of a streamed HTTP answer that a download needs; ``httpx.Response`` has it."""
+    """The part of a streamed HTTP answer that a download needs; urllib3's have it."""
 
     @property
-    def status_code(self) -> int:
+    def status(self) -> int:
         """HTTP status."""
 
     @property
     def headers(self) -> Mapping[str, str]:
         """Headers, looked up without regard to case."""
 
-    def iter_bytes(self, chunk_size: int | None = None) -> Iterator[bytes]:
+    def stream(self, amt: int | None = None, /) -> Iterator[bytes]:
         """The body in pieces."""
 
 
 class Fetch(Protocol):
-    """Starts one GET; ``lambda url, headers: client.stream("GET", url, headers=headers)`` is one."""
+    """Starts one GET; ``Transport.fetch`` is one."""
 
     def __call__(self, url: str, headers: Mapping[str, str]) -> AbstractContextManager[Response]:
         """The streamed answer to a GET of ``url``."""
 
 
 @dataclass(frozen=True)
-class DownloadedFile:
-    """A file that arrived whole."""
+class Received:
+    """A file that arrived whole and waits for :func:`keep`.
 
-    path: Path
+    Attributes:
+        part: where its bytes are.
+        note: the note beside them, if there is one.
+        target: where they belong.
+        size: bytes.
+    """
+
+    part: Path
+    note: Path | None
+    target: Path
     size: int
-    """Bytes."""
-    sha256: str
-    """Hex digest of the content."""
 
 
 @dataclass(frozen=True)
@@ -93,30 +105,23 @@ class _Body:
     Attributes:
         start: offset of its first byte.
         total: size of the whole file, ``None`` where the service does not say.
+        validator: what its bytes are sent under, if anything.
+        checksum: of the whole file, where the service gives one.
     """
 
     start: int
     total: int | None
-    validator: str
+    validator: str = ""
+    checksum: Checksum | None = None
 
 
-def download(
-    fetch: Fetch,
-    url: str,
-    target: Path,
-    *,
-    expected_size: int | None = None,
-    sha256: str | None = None,
-    chunk: int = CHUNK_BYTES,
-) -> DownloadedFile:
-    """Fetches ``url`` into ``target``, going on where a former try stopped.
+def receive(fetch: Fetch, url: str, target: Path, chunk: int = CHUNK_BYTES) -> Received:
+    """Fetches ``url`` beside ``target``, going on where a former try stopped.
 
     Args:
         fetch: starts one streamed GET. It may retry and raise errors of its own before the body begins.
         url: where the bytes lie; a secret if signed, so errors name ``target`` and the host only.
-        target: final path; its folder is made. Nothing is there until the file is whole.
-        expected_size: bytes, where known beforehand.
-        sha256: hex digest, where known beforehand.
+        target: final path; its folder is made. Nothing is there before :func:`keep`.
         chunk: bytes read at a time; at most so many are lost when the body is cut.
 
     Raises:
@@ -127,10 +132,28 @@ def download(
         NotFound, RequestRefused: any other refusal.
         LocalFault: the disk is full or the folder cannot be written.
     """
-    job = _Download(fetch, url, target, expected_size, sha256, chunk)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        return job.run()
+        return _Download(fetch, url, target, chunk).run()
+    except OSError as error:
+        raise local_fault(error) from error
+
+
+def keep(files: Collection[Received]) -> None:
+    """Makes files durable under their names; when it returns, neither a kill nor a power cut can undo it.
+
+    Raises:
+        LocalFault: the disk is full or a folder cannot be written.
+    """
+    try:
+        for file in files:
+            _flush(file.part)
+        for file in files:
+            file.part.replace(file.target)
+            if file.note:
+                file.note.unlink(missing_ok=True)
+        for folder in {file.target.parent for file in files}:
+            sync_folder(folder)
     except OSError as error:
         raise local_fault(error) from error
 
@@ -140,32 +163,30 @@ def part_path(target: Path) -> Path:
     name = target.name
     if len(os.fsencode(name)) > _MAX_NAME_BYTES:
         name = hashlib.sha256(os.fsencode(name)).hexdigest()
-    return target.with_name(name + ".part")
+    return target.with_name(name + UNFINISHED[0])
+
+
+def _flush(file: Path) -> None:
+    handle = os.open(file, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 class _Download:
-    """One call of :func:`download`."""
+    """One call of :func:`receive`."""
 
-    def __init__(
-        self,
-        fetch: Fetch,
-        url: str,
-        target: Path,
-        expected_size: int | None,
-        sha256: str | None,
-        chunk: int,
-    ) -> None:
+    def __init__(self, fetch: Fetch, url: str, target: Path, chunk: int) -> None:
         self.fetch = fetch
         self.url = url
         self.target = target
-        self.expected_size = expected_size
-        self.sha256 = sha256
         self.chunk = chunk
         self.part = part_path(target)
         self.note = self.part.with_name(self.part.name + ".json")
-        self.what = f"{target.name!r} from {urlsplit(url).hostname}"
+        self.what = f"{target.name!r} from {_host(url)}"
 
-    def run(self) -> DownloadedFile:
+    def run(self) -> Received:
         had = self._read_part()
         done = self._attempt(had)
         if done is None:
@@ -176,75 +197,62 @@ class _Download:
             raise TransferError(f"{self.what}: the service answered with a range that was not asked for")
         return done
 
-    def _attempt(self, had: _Part) -> DownloadedFile | None:
+    def _attempt(self, had: _Part) -> Received | None:
         headers = {"Accept-Encoding": "identity"}
         if had.size:
             headers |= {"Range": f"bytes={had.size}-", "If-Range": had.validator}
         with self.fetch(self.url, headers) as response:
-            if had.size and response.status_code == 416:
+            if had.size and response.status == 416:
                 return None
-            self._check_status(response)
+            self._check_status(response.status)
             body = _place(response, had)
             if body is None:
                 return None
-            self._check_total(body.total)
-            digest, size = self._receive(response, body)
-        return self._finish(digest, size, body.total)
+            size = self._receive(response, body)
+        return Received(self.part, None if self._is_small(body) else self.note, self.target, size)
 
-    def _check_status(self, response: Response) -> None:
-        status = response.status_code
+    def _check_status(self, status: int) -> None:
         if status in (200, 206):
             return
         error, advice = _refusal(status)
         raise error(f"{self.what}: {advice} (status {status})", status=status)
 
-    def _check_total(self, total: int | None) -> None:
-        if total is not None and self.expected_size not in (None, total):
-            self._discard()
-            raise TransferError(f"{self.what}: {total} bytes offered, {self.expected_size} expected")
-
-    def _receive(self, response: Response, body: _Body) -> tuple[str, int]:
-        """Writes the body behind the bytes that stay; gives digest and size of the whole."""
+    def _receive(self, response: Response, body: _Body) -> int:
+        """Writes the body behind the bytes that stay, and checks the whole; gives its size."""
         self._write_note(body)
-        digest = hashlib.sha256()
+        summing = body.checksum.begin() if body.checksum else None
         with self.part.open("r+b" if body.start else "wb") as file:
-            if body.start:
+            if summing and body.start:
                 for kept in iter(lambda: file.read(self.chunk), b""):
-                    digest.update(kept)
-            size = body.start
+                    summing.update(kept)
+            size = file.seek(body.start)
             for data in self._pieces(response):
-                file.write(data)
-                digest.update(data)
-                size += len(data)
-            file.flush()
-            os.fsync(file.fileno())
-        return digest.hexdigest(), size
+                size += file.write(data)
+                if summing:
+                    summing.update(data)
+        self._check_size(size, body.total)
+        if body.checksum and summing and summing.digest() != body.checksum.value:
+            self._discard()
+            raise TransferError(f"{self.what}: the checksum does not match ({body.checksum.name})")
+        return size
 
     def _pieces(self, response: Response) -> Iterator[bytes]:
         try:
-            yield from response.iter_bytes(self.chunk)
-        except (httpx.TransportError, httpx.StreamError, OSError) as error:
+            yield from response.stream(self.chunk)
+        except DecodeError as error:
+            self._discard()
+            raise TransferError(f"{self.what}: the body's content encoding is damaged") from error
+        except (HTTPError, OSError) as error:
             raise ConnectionFailed(
                 f"{self.what}: the connection broke in the middle of the file ({type(error).__name__})"
             ) from error
-        except httpx.DecodingError as error:
-            self._discard()
-            raise TransferError(f"{self.what}: the body's content encoding is damaged") from error
 
-    def _finish(self, digest: str, size: int, total: int | None) -> DownloadedFile:
-        wanted = self.expected_size if total is None else total
-        if wanted is not None and size < wanted:
-            raise ConnectionFailed(f"{self.what}: cut short after {size} of {wanted} bytes")
-        if wanted is not None and size > wanted:
+    def _check_size(self, size: int, total: int | None) -> None:
+        if total is not None and size < total:
+            raise ConnectionFailed(f"{self.what}: cut short after {size} of {total} bytes")
+        if total is not None and size > total:
             self._discard()
-            raise TransferError(f"{self.what}: {size} bytes received, {wanted} announced")
-        if self.sha256 is not None and digest != self.sha256.lower():
-            self._discard()
-            raise TransferError(f"{self.what}: the checksum does not match")
-        self.part.replace(self.target)
-        self.note.unlink(missing_ok=True)
-        sync_folder(self.target.parent)
-        return DownloadedFile(path=self.target, size=size, sha256=digest)
+            raise TransferError(f"{self.what}: {size} bytes received, {total} announced")
 
     def _read_part(self) -> _Part:
         try:
@@ -257,9 +265,16 @@ class _Download:
     def _write_note(self, body: _Body) -> None:
         if body.start:
             return
+        if self._is_small(body):
+            self.note.unlink(missing_ok=True)
+            return
         # A killed process must never leave old bytes beside a new validator, so the bytes go first.
         self.part.unlink(missing_ok=True)
         self.note.write_text(json.dumps({"validator": body.validator}), encoding="utf-8")
+
+    def _is_small(self, body: _Body) -> bool:
+        """Whether it comes at once or not at all."""
+        return body.total is not None and body.total <= self.chunk
 
     def _discard(self) -> None:
         self.part.unlink(missing_ok=True)
@@ -268,35 +283,40 @@ class _Download:
 
 def _place(response: Response, had: _Part) -> _Body | None:
     """Where the body goes, or ``None`` when it is not what was asked for."""
-    if _is_encoded(response):
-        # Lengths and validators speak of the encoded bytes, we count decoded ones.
-        return _Body(0, None, "") if response.status_code == 200 else None
-    validator = _validator(response.headers)
-    if response.status_code == 200:
-        return _Body(0, _length(response.headers), validator)
-    match = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", "").strip())
+    status, headers = response.status, response.headers
+    if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+        # Lengths, checksums and validators speak of the encoded bytes, we have decoded ones.
+        return _Body(0, None) if status == 200 else None
+    validator = _validator(headers)
+    checksum = checksum_of(status, headers)
+    if status == 200:
+        return _Body(0, _length(headers), validator, checksum)
+    match = _CONTENT_RANGE.fullmatch(headers.get("content-range", "").strip())
     if match is None or int(match[1]) != had.size or not had.size:
         return None
     if validator and validator != had.validator:
         return None
-    return _Body(had.size, None if match[3] == "*" else int(match[3]), had.validator)
-
-
-def _is_encoded(response: Response) -> bool:
-    return response.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity")
+    return _Body(had.size, None if match[2] == "*" else int(match[2]), had.validator, checksum)
 
 
 def _validator(headers: Mapping[str, str]) -> str:
-    """A validator fit for ``If-Range``: weak ETags are not."""
+    """A validator fit for ``If-Range``: weak ETags are not, nor is what cannot be sent back."""
     etag = headers.get("etag", "").strip()
-    if etag:
-        return "" if etag.startswith("W/") else etag
-    return headers.get("last-modified", "").strip()
+    found = etag if etag else headers.get("last-modified", "").strip()
+    return found if found.isascii() and found.isprintable() and not found.startswith("W/") else ""
 
 
 def _length(headers: Mapping[str, str]) -> int | None:
-    value = headers.get("content-length", "").strip()
-    return int(value) if value.isascii() and value.isdigit() else None
+    match = _LENGTH.fullmatch(headers.get("content-length", "").strip())
+    return int(match[0]) if match else None
+
+
+def _host(url: str) -> str:
+    """The host alone; a URL from a server may be no URL at all."""
+    try:
+        return urlsplit(url).hostname or "nowhere"
+    except ValueError:
+        return "an invalid URL"
 
 
 def _refusal(status: int) -> tuple[type[DarkroomError], str]:

@@ -41,6 +41,9 @@ class Place(Protocol):
     def put(self, name: str, file: Path) -> None:
         """Writes a local file, whole or not at all; an older one of that name is replaced."""
 
+    def remove(self, name: str) -> None:
+        """Removes a file, if it is there."""
+
     def get(self, name: str, target: Path) -> bool:
         """Fetches a file, which appears whole or not at all; false where there is none."""
 
@@ -72,6 +75,10 @@ class LocalPlace:
         target.parent.mkdir(parents=True, exist_ok=True)
         with appearing(target) as partial:
             shutil.copyfile(file, partial)
+
+    def remove(self, name: str) -> None:
+        """Removes a file."""
+        (self._folder / name).unlink(missing_ok=True)
 
     def get(self, name: str, target: Path) -> bool:
         """Copies a file from here."""
@@ -120,6 +127,10 @@ class BucketPlace:
     def put(self, name: str, file: Path) -> None:
         """Uploads a file."""
         self._bucket.upload(self._prefix + name, file)
+
+    def remove(self, name: str) -> None:
+        """Removes an object."""
+        self._bucket.remove(self._prefix + name)
 
     def get(self, name: str, target: Path) -> bool:
         """Downloads an object, in one version of it."""

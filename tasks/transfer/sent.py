@@ -49,6 +49,10 @@ class SentFiles:
         known = self._execute("SELECT version FROM sent WHERE name = ?", item.key).fetchone()
         return known is not None and known[0] == version_of(item)
 
+    def has_any(self, name: str) -> bool:
+        """Whether the place has got some version of the file."""
+        return self._execute("SELECT 1 FROM sent WHERE name = ?", name).fetchone() is not None
+
     def add(self, item: MediaObject) -> None:
         """Notes that the place has got the file; it is on disk when some have gathered, or at the end."""
         self._execute("INSERT OR REPLACE INTO sent VALUES (?, ?)", item.key, version_of(item))

@@ -15,7 +15,7 @@ import re
 import shutil
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,10 +91,18 @@ class Unpacked:
     refused: list[RefusedMember]
 
 
-def unpack_tar(archive: Path, target_dir: Path, limits: UnpackLimits | None = None) -> Unpacked:
+def unpack_tar(
+    archive: Path, target_dir: Path, limits: UnpackLimits | None = None, taken: Collection[str] = ()
+) -> Unpacked:
     """Takes the regular files of a ``.tar`` or ``.tar.gz`` out into ``target_dir``.
 
     Each file appears under its name by rename, when it is whole; unpacking again overwrites it.
+
+    Args:
+        archive: what is taken apart.
+        target_dir: where its files go.
+        limits: see :class:`UnpackLimits`.
+        taken: names right in ``target_dir`` that belong to others; members that would lie there are refused.
 
     Raises:
         UnsafeArchive: the archive is beyond the limits; files taken before that stay.
@@ -110,6 +118,8 @@ def unpack_tar(archive: Path, target_dir: Path, limits: UnpackLimits | None = No
             for name, size, content in _regular_files(archive, limits or UnpackLimits(), unpacked.refused.append):
                 path = root / name
                 refusal = _place_refusal(path, root, partial)
+                if name.partition("/")[0] in taken:
+                    refusal = "a name that another file has"
                 if refusal is not None:
                     unpacked.refused.append(RefusedMember(name, refusal))
                     continue

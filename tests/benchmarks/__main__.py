@@ -1,10 +1,12 @@
 """``make bench``: what the pipeline costs, measured side by side with what it stands beside.
 
-Five questions, a module each:
+Seven questions, a module each:
 
 - *throughput*: images a second of whole runs, against the engine's own directory command.
 - *memory*: peak resident memory of the flow's process at few and at many small images.
 - *references*: objects in a bucket listed, signed and submitted, against the official client's cloud-storage source.
+- *export*: result files and archives fetched, against the official client's export.
+- *tables*: result lines to parquet, against pandas; seconds and peak memory.
 - *presign*: signed URLs a second on one core, against the cloud vendors' own libraries.
 - *million*: a million objects from listing to manifest and signed references; seconds and peak memory.
 
@@ -21,7 +23,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-QUESTIONS = ("throughput", "memory", "references", "presign", "million")
+QUESTIONS = ("throughput", "memory", "references", "export", "tables", "presign", "million")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,6 +46,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--few", type=int, default=500, help="small images, the lower number")
     parser.add_argument("--many", type=int, default=10_000, help="small images, the higher number")
     parser.add_argument("--objects", type=int, default=20_000, help="objects in the bucket for references")
+    parser.add_argument("--files", type=int, default=2_000, help="small result files for export")
+    parser.add_argument("--archives", type=int, default=10, help="archives of images for export")
+    parser.add_argument("--predictions", type=int, default=1_000_000, help="predictions in the result lines for tables")
     parser.add_argument("--urls", type=int, default=20_000, help="URLs that presign has signed in a round")
     parser.add_argument("--listed", type=int, default=1_000_000, help="synthetic objects for million")
     options = parser.parse_args(arguments)

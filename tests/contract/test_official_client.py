@@ -2,9 +2,7 @@
 
 import io
 import json
-import os
 import struct
-import subprocess
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,17 +10,16 @@ from typing import Any
 
 import pytest
 
+from tests.contract.official import call, needs_client
 from tests.deployments.batch_server.media_host import Answer, media_host
-from tests.deployments.batch_server.running import KEY, ROOT, ProcessServer, process_server
+from tests.deployments.batch_server.running import ROOT, ProcessServer, process_server
 from tests.emulators.fixtures import *  # noqa: F403
 
 ENGINE = ROOT / ".venv-engine" / "bin" / "python"
-CLIENT = Path(os.environ.get("DARKROOM_OFFICIAL_CLIENT") or ROOT / ".venv-contract" / "bin" / "inference")
 
 pytestmark = [
+    *needs_client,
     pytest.mark.engine,
-    pytest.mark.official_client,
-    pytest.mark.skipif(not CLIENT.exists(), reason="the official client is not installed: make contract"),
     pytest.mark.skipif(not ENGINE.exists(), reason="the engine's environment is not installed: make setup"),
 ]
 
@@ -43,26 +40,6 @@ def small_png(shade: int) -> bytes:
 
     header = struct.pack(">IIBBBBB", 8, 8, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + piece(b"IHDR", header) + piece(b"IDAT", zlib.compress(pixels)) + piece(b"IEND", b"")
-
-
-def call(server: ProcessServer, *arguments: str, **variables: str) -> str:
-    environment = {
-        **os.environ,
-        **variables,
-        "API_BASE_URL": server.client.url,
-        "ROBOFLOW_API_KEY": KEY,
-        "COLUMNS": "200",
-    }
-    ended = subprocess.run(
-        [str(CLIENT), "rf-cloud", *arguments],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    return ended.stdout
 
 
 @pytest.mark.parametrize(("images", "batch_type"), [(5, "simple-batch"), (600, "sharded-batch")])

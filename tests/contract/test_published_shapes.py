@@ -120,6 +120,8 @@ CALLS = {
     JOBS: Shape({"jobs": [JOB]}, TOKEN),
     f"{JOBS}/job": Shape({"job": JOB}),
     f"{JOBS}/refused": Shape({"job": JOB}),
+    f"{JOBS}/compiled": Shape({"job": JOB}),
+    f"{JOBS}/refused/logs": Shape({"logs": [LOG]}, TOKEN),
     f"{JOBS}/job/stages": Shape({"stages": [STAGE]}),
     f"{JOBS}/job/stages/processing/tasks": Shape({"tasks": [TASK]}, TOKEN),
     f"{JOBS}/job/logs": Shape({"logs": [LOG]}, TOKEN),
@@ -156,7 +158,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerClient]:
         client.jobs("POST", "/job", json=job_body("shards", specification={"persistImagesOutputs": True}))
         impossible = {"workflowId": "minimal", "workflowParameters": {"color": "impossible"}}
         client.jobs("POST", "/refused", json=job_body("simple", specification=impossible))
+        client.jobs("POST", "/compiled", json={"type": "trt-compilation-v1", "modelId": "m/1"})
         client.finished("job")
+        client.finished("refused")
+        client.restarted("refused", maxParallelTasks=1)
         client.finished("refused")
         yield client
 

@@ -89,11 +89,13 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
 
 def test_form_describes_every_field(deployed: Deployed) -> None:
     schema = deployed.deployment()["parameter_openapi_schema"]
-    places = ["transfer", "only_new", "destination", "runs", "rerun"]
+    wishes = ["export", "datasets", "expectations", "comparison"]
+    places = ["transfer", "only_new", *wishes, "destination", "runs", "rerun"]
     assert list(schema["properties"]) == ["source", "workflow", "platform", "parameters", "options", *places]
     assert schema["required"] == ["source", "workflow"]
-    options = schema["definitions"]["ResultOptions"]["properties"]
-    undescribed = [name for name, field in (schema["properties"] | options).items() if not field.get("description")]
+    groups = [schema["properties"], *(group["properties"] for group in schema["definitions"].values())]
+    assert len(groups) == 6
+    undescribed = [name for group in groups for name, field in group.items() if not field.get("description")]
     assert undescribed == []
     assert not [name for name in schema["properties"] if "key" in name]
 
@@ -101,12 +103,14 @@ def test_form_describes_every_field(deployed: Deployed) -> None:
 def test_nightly_runs_take_what_is_new_and_wait_to_be_switched_on(deployed: Deployed) -> None:
     nightly = deployed.deployment("process-images/nightly")
     assert nightly["parameters"]["only_new"] is True
+    assert nightly["parameters"]["comparison"] == {"against": "previous"}
     assert [schedule["active"] for schedule in nightly["schedules"]] == [False]
     assert nightly["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
 
 
-def test_survey_is_deployed(deployed: Deployed) -> None:
-    schema = deployed.deployment("stage-source/survey")["parameter_openapi_schema"]
+@pytest.mark.parametrize("name", ["stage-source/survey", "replay-run/replay"])
+def test_other_flows_are_deployed(deployed: Deployed, name: str) -> None:
+    schema = deployed.deployment(name)["parameter_openapi_schema"]
     assert [name for name, field in schema["properties"].items() if not field.get("description")] == []
 
 
@@ -118,6 +122,8 @@ def test_survey_is_deployed(deployed: Deployed) -> None:
         ({"transfer": "by post"}, "by post"),
         ({"options": {"max_image_failure_rate": 7}}, "7 is greater than the maximum of 1"),
         ({"options": {"nonsense": 1}}, "nonsense"),
+        ({"expectations": {"max_failure_rate": 7}}, "7 is greater than the maximum of 1"),
+        ({"datasets": {"images": "moved"}}, "moved"),
     ],
 )
 def test_wrong_values_are_refused_by_the_form(deployed: Deployed, wrong: dict[str, Any], said: str) -> None:

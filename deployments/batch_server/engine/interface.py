@@ -49,6 +49,9 @@ class ChunkResult:
     processed: int
     failed: int
     seconds: float
+    """Machine time, from the moment it was begun."""
+    crashes: tuple[str, ...] = ()
+    """One line for each worker that died on the way and was replaced."""
 
 
 class EngineFailure(Exception):
@@ -73,10 +76,12 @@ class Engine(Protocol):
 
         Args:
             chunk: What to run.
-            on_progress: Called from another thread with the number of images done so far.
+            on_progress: Called from another thread, with 0 when the chunk is begun and with the number of images
+                done after each of them. What it raises ends the chunk there, and its worker is free.
 
         Returns:
-            A future of the result; it raises EngineFailure or WorkflowInvalid.
+            A future of the result; it raises EngineFailure, WorkflowInvalid or what `on_progress` raised. Cancelled
+            before the chunk is begun, it costs nothing.
         """
 
     def stop(self) -> None:

@@ -91,6 +91,7 @@ class EnginePool:
         try:
             if self._stopped:
                 raise EngineFailure("the engine was stopped")
+            order.on_progress(0)
             result = slot.run(order.chunk, order.on_progress)
         except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to whoever waits
             order.future.set_exception(error)

@@ -63,7 +63,7 @@ class Slot:
                 raise
         state = attempt.state
         seconds = time.monotonic() - begin
-        return ChunkResult(chunk.chunk_id, state.done - state.failed, state.failed, seconds)
+        return ChunkResult(chunk.chunk_id, state.done - state.failed, state.failed, seconds, tuple(attempt.crashes))
 
     def close(self) -> None:
         """Let the worker go."""
@@ -82,6 +82,7 @@ class _Attempt:
     def __init__(self, chunk: Chunk, on_progress: Callable[[int], None], image_timeout: float) -> None:
         self.state = _State()
         self.finished = False
+        self.crashes: list[str] = []
         self._chunk = chunk
         self._on_progress = on_progress
         self._image_timeout = image_timeout
@@ -105,13 +106,19 @@ class _Attempt:
         """Decide what the death of a worker means for the image it was on."""
         when = "image" if self._prepared else "preparing"
         self._deaths[when] += 1
+        what = f"took longer than {self._image_timeout:g} s" if timed_out else f"died ({how})"
+        place = f"image {self._current()!r}" if self._prepared else "preparing the workflow"
+        self.crashes.append(f"a worker {what} on {place} and was replaced")
         if self._prepared and timed_out:
             self._blame = f"took longer than {self._image_timeout:g} s"
         elif self._deaths["image"] >= ATTEMPTS:
             self._blame = f"the worker died on this image ({how})"
         elif self._deaths["preparing"] >= ATTEMPTS:
-            what = "took too long" if timed_out else f"died ({how})"
             raise EngineFailure(f"the engine {what} twice while it prepared the workflow")
+
+    def _current(self) -> str:
+        """The image that comes after those that are done."""
+        return self._chunk.images[min(self.state.done, len(self._chunk.images) - 1)].name
 
     def _take(self, message: dict[str, Any]) -> None:
         if "invalid" in message:

@@ -1,8 +1,9 @@
 """The blobs behind signed URLs: archives come in, files go out."""
 
+import base64
 import re
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
@@ -14,9 +15,11 @@ from deployments.batch_server.blobs import BodyCut
 from deployments.batch_server.refusals import BadRequest, NotFound
 from deployments.batch_server.routes.bodies import limited_pieces
 from deployments.batch_server.routes.common import ServicesOf
+from deployments.batch_server.services import Services
 from tasks.roboflow_api.models import MAX_IMAGE_BYTES, MAX_IMAGES_PER_SHARD
 
 PIECE = 1 << 18
+BYTES = "application/octet-stream"
 MEMBER_OVERHEAD = 16 * 1024
 """More than the headers and the padding of an image in an archive."""
 MAX_ARCHIVE_BYTES = MAX_IMAGES_PER_SHARD * (MAX_IMAGE_BYTES + MEMBER_OVERHEAD)
@@ -24,9 +27,9 @@ MAX_ARCHIVE_BYTES = MAX_IMAGES_PER_SHARD * (MAX_IMAGE_BYTES + MEMBER_OVERHEAD)
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 
-def require_signature(request: Request, services: ServicesOf, expires: str = "", signature: str = "") -> None:
+async def require_signature(request: Request, services: ServicesOf, expires: str = "", signature: str = "") -> None:
     """Let only requests with a signature of ours, still good, pass."""
-    services.signer.check(request.method, request.url.path, expires, signature)
+    _check(request, services, expires, signature)
 
 
 router = APIRouter(prefix="/blobs", dependencies=[Depends(require_signature)])
@@ -40,6 +43,8 @@ class _Served:
     offset: int
     size: int
     etag: str
+    headers: dict[str, str] = field(default_factory=dict)
+    """Whatever else is said of it."""
 
 
 @router.put("/shards/{shard_id}")
@@ -64,15 +69,29 @@ def get_image(seq: int, request: Request, services: ServicesOf) -> Response:
     return _serve(request, _Served(services.blobs.locate(row.path), row.offset, row.size, etag))
 
 
-@router.get("/files/{seq}")
-def get_file(seq: int, request: Request, services: ServicesOf) -> Response:
-    """A file that a job made."""
-    row = services.outputs.file(seq)
-    return _serve(request, _Served(services.settings.data / row.path, 0, row.size, row.sha256))
+def get_file(request: Request) -> Response:
+    """A file that a job made.
+
+    There may be hundreds of thousands of them, each small: it is no route of FastAPI's, which would take more time for
+    each than everything else together.
+    """
+    services: Services = request.app.state.services
+    _check(request, services, request.query_params.get("expires", ""), request.query_params.get("signature", ""))
+    row = services.outputs.file(request.path_params["seq"])
+    # RFC 9530; it speaks of the whole file, whatever range of it is sent.
+    digest = {"Repr-Digest": f"sha-256=:{base64.b64encode(bytes.fromhex(row.sha256)).decode()}:"}
+    return _serve(request, _Served(services.settings.data / row.path, 0, row.size, row.sha256, digest))
+
+
+router.add_route(f"{router.prefix}/files/{{seq:int}}", get_file, methods=["GET"])
+
+
+def _check(request: Request, services: Services, expires: str, signature: str) -> None:
+    services.signer.check(request.method, request.url.path, expires, signature)
 
 
 def _serve(request: Request, served: _Served) -> Response:
-    headers = {"ETag": f'"{served.etag}"', "Accept-Ranges": "bytes"}
+    headers = {"ETag": f'"{served.etag}"', "Accept-Ranges": "bytes", **served.headers}
     wanted = _wanted_range(request, served)
     if wanted is None:
         start, stop, status = 0, served.size, 200
@@ -85,9 +104,12 @@ def _serve(request: Request, served: _Served) -> Response:
         headers["Content-Range"] = f"bytes {start}-{stop - 1}/{served.size}"
     if not served.path.is_file():
         raise NotFound("this file is not here any more: list the batch again")
+    if stop - start <= PIECE:
+        # In one piece, by the thread that is at it: each further step would cost more than the whole.
+        return Response(_piece(served.path, served.offset + start, stop - start), status, headers, BYTES)
     headers["Content-Length"] = str(stop - start)
     pieces = _pieces(served.path, served.offset + start, stop - start)
-    return StreamingResponse(pieces, status, headers, "application/octet-stream")
+    return StreamingResponse(pieces, status, headers, BYTES)
 
 
 def _wanted_range(request: Request, served: _Served) -> tuple[int, int] | None:
@@ -100,6 +122,15 @@ def _wanted_range(request: Request, served: _Served) -> tuple[int, int] | None:
     if not first:
         return max(0, served.size - int(last)), served.size
     return int(first), min(served.size, int(last) + 1) if last else served.size
+
+
+def _piece(path: Path, offset: int, size: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(offset)
+        content = file.read(size)
+    if len(content) < size:
+        raise OSError(f"{path.name} is shorter than its record")
+    return content
 
 
 async def _pieces(path: Path, offset: int, size: int) -> AsyncIterator[bytes]:

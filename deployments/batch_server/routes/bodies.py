@@ -66,6 +66,12 @@ async def read_json(request: Request) -> Any:
     return await run_in_threadpool(_parse_strictly, await read_limited(request, MAX_JSON_BYTES, "the JSON body"))
 
 
+async def read_json_if_any(request: Request) -> Any:
+    """The value of a JSON body, or `None` where there is none or it is null; errors as for `read_json`."""
+    body = await read_limited(request, MAX_JSON_BYTES, "the JSON body")
+    return await run_in_threadpool(_parse_strictly, body) if body else None
+
+
 def _parse_strictly(body: bytes) -> Any:
     content = parse_json(body)
     try:
@@ -102,3 +108,5 @@ def _refuse_constant(name: str) -> None:
 
 JsonBody = Annotated[Any, Depends(read_json)]
 """The value of the request's JSON body."""
+OptionalJsonBody = Annotated[Any, Depends(read_json_if_any)]
+"""The value of the request's JSON body, `None` where it has none."""

@@ -16,7 +16,7 @@ LARGEST_SEQ = 2**63 - 1
 """The largest integer that the database takes."""
 
 
-def get_services(request: Request) -> Services:
+async def get_services(request: Request) -> Services:
     """The services of the application that got the request."""
     services: Services = request.app.state.services
     return services
@@ -25,14 +25,14 @@ def get_services(request: Request) -> Services:
 ServicesOf = Annotated[Services, Depends(get_services)]
 
 
-def require_key(services: ServicesOf, api_key: Annotated[str | None, Query()] = None) -> None:
+async def require_key(services: ServicesOf, api_key: Annotated[str | None, Query()] = None) -> None:
     """Let only requests with the right `api_key` pass."""
     expected = services.settings.api_key.get_secret_value()
     if api_key is None or not hmac.compare_digest(api_key.encode(), expected.encode()):
         raise Unauthorized("the API key is missing or wrong: pass this server's key as api_key")
 
 
-def require_workspace(workspace: str, services: ServicesOf) -> None:
+async def require_workspace(workspace: str, services: ServicesOf) -> None:
     """Let only requests for this server's workspace pass."""
     if workspace != services.settings.workspace:
         raise NotFound(f"workspace {workspace!r} is not known here; this server's is {services.settings.workspace!r}")

@@ -23,7 +23,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Refusal)
     def refused(_: Request, error: Refusal) -> JSONResponse:
-        return _answer(error.status, str(error))
+        return _answer(error.status, str(error), error.retry_after)
 
     @app.exception_handler(Unauthorized)
     def unauthorized(_: Request, error: Unauthorized) -> JSONResponse:
@@ -61,5 +61,6 @@ def add_error_handlers(app: FastAPI) -> None:
         return _answer(500, f"internal error ({type(error).__name__}): see the server's log")
 
 
-def _answer(status: int, message: str) -> JSONResponse:
-    return JSONResponse({"error": printable(message)}, status)
+def _answer(status: int, message: str, retry_after: int | None = None) -> JSONResponse:
+    headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+    return JSONResponse({"error": printable(message)}, status, headers)

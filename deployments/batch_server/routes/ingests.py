@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
 
 from deployments.batch_server.names import check_batch_id
+from deployments.batch_server.plan import Feature
 from deployments.batch_server.reference_requests import read_request
 from deployments.batch_server.refusals import NotOffered
 from deployments.batch_server.routes.bodies import parse_json, read_limited
@@ -28,6 +29,7 @@ async def ingest_references(
 ) -> dict[str, Any]:
     """Images to be fetched; answered as soon as that is on record."""
     check_batch_id(batch_id)
+    services.settings.require(Feature.REFERENCES, "upload the files")
     body = await read_limited(request, MAX_REFERENCES_BYTES, "the JSON body")
     return await run_in_threadpool(_take, services, batch_id, display_name, body)
 

@@ -1,4 +1,4 @@
-"""Batch processing: jobs are made, watched and ended.
+"""Batch processing: jobs are made, watched, ended and restarted.
 
 Source: the vendor's OpenAPI document "Batch Processing", and what the official command line sends and reads.
 """
@@ -8,12 +8,20 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query
 
 from deployments.batch_server.database import JobRow, LogRow, StageRow, TaskRow
-from deployments.batch_server.job_requests import judge_job, parse_job
+from deployments.batch_server.job_requests import (
+    judge_compilation,
+    judge_job,
+    judge_restart,
+    parse_job,
+    parse_restart,
+)
 from deployments.batch_server.names import check_job_id
-from deployments.batch_server.routes.bodies import JsonBody
+from deployments.batch_server.remote.listeners import check_listener
+from deployments.batch_server.routes.bodies import JsonBody, OptionalJsonBody
 from deployments.batch_server.routes.common import GUARDS, PageOf, ServicesOf, moment
 from deployments.batch_server.services import Services
-from deployments.batch_server.store.jobs import STAGES, SUCCESS, output_batch
+from deployments.batch_server.store.ends import SUCCESS
+from deployments.batch_server.store.stages import STAGES, output_batch
 from tasks.roboflow_api.models import (
     JobAnswer,
     JobLog,
@@ -24,6 +32,8 @@ from tasks.roboflow_api.models import (
     StagesAnswer,
     TasksPage,
     TaskStatus,
+    TrtCompilationJob,
+    WorkflowProcessingJob,
 )
 
 router = APIRouter(prefix="/batch-processing/v1/external/{workspace}/jobs", dependencies=GUARDS)
@@ -47,9 +57,8 @@ def create_job(
     wanted = parse_job(body)
     # Looked for first: a workflow that was changed meanwhile does not concern a job that is there.
     if not services.jobs.exists(job_id, wanted.wire()):
-        request = judge_job(wanted, services.settings.workspace, services.registry)
-        services.jobs.create(job_id, name or job_id, request)
-        services.scheduler.add(job_id)
+        _create(job_id, name or job_id, services, wanted)
+        services.scheduler.look(job_id)
     return {"jobId": job_id}
 
 
@@ -62,9 +71,19 @@ def get_job(job_id: str, services: ServicesOf) -> dict[str, Any]:
 @router.post("/{job_id}/abort")
 def abort_job(job_id: str, services: ServicesOf) -> dict[str, Any]:
     """End a job now; what its finished tasks made stays in its processing batch."""
-    services.jobs.abort(job_id)
-    services.scheduler.wake()
-    return {"jobId": job_id, "aborted": True}
+    aborted = services.jobs.abort(job_id)
+    services.scheduler.look(job_id)
+    return {"jobId": job_id, "aborted": aborted}
+
+
+@router.post("/{job_id}/restart")
+def restart_job(job_id: str, services: ServicesOf, body: OptionalJsonBody) -> dict[str, Any]:
+    """Have a job that failed or was aborted go on with what it has not done."""
+    overrides = parse_restart(body)
+    judge_restart(overrides, services.settings)
+    services.jobs.restart(job_id, overrides)
+    services.scheduler.look(job_id)
+    return {"jobId": job_id, "restarted": True}
 
 
 @router.get("/{job_id}/stages")
@@ -92,18 +111,30 @@ def list_logs(
     return page.answer(JobLogsPage, "logs", rows, _log)
 
 
+def _create(job_id: str, name: str, services: Services, wanted: WorkflowProcessingJob | TrtCompilationJob) -> None:
+    if isinstance(wanted, TrtCompilationJob):
+        judge_compilation(wanted, services.settings)
+        check_listener(services.guard, wanted.notifications_url)
+        services.jobs.create_compilation(job_id, name, wanted)
+    else:
+        request = judge_job(wanted, services.settings, services.registry)
+        check_listener(services.guard, wanted.notifications_url)
+        services.jobs.create(job_id, name, request)
+
+
 def _job(row: JobRow) -> JobMetadata:
     return JobMetadata(
         job_id=row.job_id,
         name=row.name,
         job_definition=row.definition,
         current_stage=row.current_stage,
-        planned_stages=list(STAGES),
+        planned_stages=[] if row.workflow is None else list(STAGES),
         error=row.outcome not in (None, SUCCESS),
         is_terminal=row.outcome is not None,
         last_notification=row.notification,
         created_at=moment(row.created_at),
         last_update=moment(row.updated_at),
+        restart_parameters_override=row.overrides,
     )
 
 

@@ -1,28 +1,45 @@
-"""Jobs as clients see them: created, listed, looked into, aborted."""
+"""Jobs as clients see them: created, listed, looked into, aborted, restarted."""
 
 import time
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from deployments.batch_server.database import Database, JobRow, LogRow, ShardRow, StageRow, TaskRow
 from deployments.batch_server.job_requests import JobRequest
-from deployments.batch_server.refusals import BadRequest, Conflict, NotFound
+from deployments.batch_server.refusals import BadRequest, Conflict, NotFound, TooMany
 from deployments.batch_server.store.batches import MULTIPART, BatchStore, count_images, find_batch
+from deployments.batch_server.store.ends import ABORTED, ERROR, end_job, find_job
+from deployments.batch_server.store.restarts import check_restart, restart_job
+from deployments.batch_server.store.stages import STAGES, output_batch
 from deployments.batch_server.store.uploads import PENDING
+from tasks.roboflow_api.models import RestartParameters, TrtCompilationJob
 
-STAGES = ("processing", "export")
-SUCCESS, ERROR, ABORTED = "success", "error", "aborted"
+NO_COMPILER = "this server compiles no models: it has no TensorRT; have them compiled on Roboflow's cloud"
 
 
 class JobStore:
-    """What the job routes read and write."""
+    """What the job routes read and write.
 
-    def __init__(self, database: Database, batches: BatchStore, clock: Callable[[], float] = time.time) -> None:
+    Args:
+        database: Where jobs lie.
+        batches: Where their output batches are made.
+        most_jobs: Most jobs under way at once; `None`: any number.
+        clock: Seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        batches: BatchStore,
+        most_jobs: int | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._database = database
         self._batches = batches
+        self._most_jobs = most_jobs
         self._clock = clock
 
     def exists(self, job_id: str, definition: dict[str, Any]) -> bool:
@@ -41,6 +58,7 @@ class JobStore:
             NotFound: The batch is not known.
             BadRequest: The batch is empty, or none of images.
             Conflict: The id is taken, by another job or by an output batch.
+            TooMany: As many jobs are under way as may be.
         """
         definition = request.body.wire()
         batch_id = request.body.job_input.batch_id
@@ -48,23 +66,26 @@ class JobStore:
             if _same_job(session, job_id, definition):
                 return
             _check_input(session, batch_id)
+            self._check_room(session)
             for stage in STAGES:
                 title = f"Job {job_id}: {stage}"
                 self._batches.create(session, output_batch(job_id, stage), MULTIPART, title, "mixed")
-            now = self._clock()
-            session.add(
-                JobRow(
-                    job_id=job_id,
-                    name=name,
-                    batch_id=batch_id,
-                    definition=definition,
-                    workflow=request.workflow,
-                    image_input=request.image_input,
-                    notification="waiting for the batch to be indexed",
-                    created_at=now,
-                    updated_at=now,
-                )
-            )
+            job = self._new(job_id, name, definition)
+            job.batch_id, job.workflow, job.image_input = batch_id, request.workflow, request.image_input
+            session.add(job)
+
+    def create_compilation(self, job_id: str, name: str, body: TrtCompilationJob) -> None:
+        """Make a job that compiles a model, and end it: nothing here can compile one.
+
+        Raises:
+            Conflict: The id is taken by another job.
+        """
+        with self._database.write() as session:
+            if _same_job(session, job_id, body.wire()):
+                return
+            session.add(self._new(job_id, name, body.wire()))
+            session.flush()
+            end_job(session, job_id, ERROR, NO_COMPILER, self._clock())
 
     def get(self, job_id: str) -> JobRow:
         """The job, or NotFound."""
@@ -104,65 +125,37 @@ class JobStore:
                 query = query.where(LogRow.severity == severity)
             return list(session.scalars(query.order_by(LogRow.seq).limit(limit)))
 
-    def abort(self, job_id: str) -> None:
-        """End a job now; one that has ended is left alone."""
+    def abort(self, job_id: str) -> bool:
+        """End a job now; one that has ended is left alone. Gives whether it was ended by being aborted."""
         with self._database.write() as session:
             end_job(session, job_id, ABORTED, "aborted on request", self._clock())
+            return find_job(session, job_id).outcome == ABORTED
 
+    def restart(self, job_id: str, overrides: RestartParameters | None) -> None:
+        """Have a job that failed or was aborted go on with what it has not done.
 
-def output_batch(job_id: str, stage: str) -> str:
-    """The id of the batch that a stage of a job fills."""
-    return f"{job_id}-{stage}"
+        Raises:
+            NotFound: There is no such job.
+            Conflict: It is under way, has ended well, or could not go on as the same job.
+            TooMany: As many jobs are under way as may be.
+        """
+        with self._database.write() as session:
+            job = find_job(session, job_id)
+            check_restart(session, job)
+            self._check_room(session)
+            restart_job(session, job, overrides, self._clock())
 
-
-def find_job(session: Session, job_id: str) -> JobRow:
-    """The job, or NotFound."""
-    row = session.scalar(select(JobRow).where(JobRow.job_id == job_id))
-    if row is None:
-        raise NotFound(f"job {job_id} is not known here")
-    return row
-
-
-def end_job(session: Session, job_id: str, outcome: str, notification: str, now: float) -> None:
-    """Write a job's end, and that of the stage under way, unless the job has ended before."""
-    job = find_job(session, job_id)
-    if job.outcome is not None:
-        return
-    job.outcome, job.notification, job.updated_at = outcome, notification, now
-    running = (StageRow.job_id == job_id) & (StageRow.state == "info")
-    for stage in session.scalars(select(StageRow).where(running)):
-        stage.state = SUCCESS if outcome == SUCCESS else ERROR
-        stage.notification, stage.event_at = notification, now
-    left = (TaskRow.job_id == job_id) & (TaskRow.state == "info")
-    session.execute(update(TaskRow).where(left).values(state=ERROR, notification="not run", event_at=now))
-    severity = "info" if outcome == SUCCESS else ERROR
-    add_log(session, job_id, now, severity, f"job-{outcome}", {"message": notification}, job.current_stage)
-
-
-def add_log(
-    session: Session,
-    job_id: str,
-    now: float,
-    severity: str,
-    log_type: str,
-    payload: dict[str, Any],
-    stage_id: str | None = None,
-    task_id: str | None = None,
-    module: str = "batch-server",
-) -> None:
-    """Write one line into a job's log."""
-    session.add(
-        LogRow(
-            job_id=job_id,
-            stage_id=stage_id,
-            task_id=task_id,
-            severity=severity,
-            module=module,
-            log_type=log_type,
-            payload=payload,
-            created_at=now,
+    def _new(self, job_id: str, name: str, definition: dict[str, Any]) -> JobRow:
+        now = self._clock()
+        waiting = "waiting for the batch to be indexed"
+        return JobRow(
+            job_id=job_id, name=name, definition=definition, notification=waiting, created_at=now, updated_at=now
         )
-    )
+
+    def _check_room(self, session: Session) -> None:
+        under_way = session.scalar(select(func.count()).select_from(JobRow).where(JobRow.outcome.is_(None))) or 0
+        if self._most_jobs is not None and under_way >= self._most_jobs:
+            raise TooMany(f"as many jobs are under way ({under_way}) as this server takes at once: try again later")
 
 
 def _same_job(session: Session, job_id: str, definition: dict[str, Any]) -> bool:

@@ -1,7 +1,11 @@
-"""A batch server whose engine stands still after some chunks: `python -m … --data DIR --hold-after N`."""
+"""A batch server whose engine stands still after some chunks: `python -m … --data DIR --hold-after N`.
+
+SIGUSR1 lets it go on.
+"""
 
 import argparse
 import os
+import signal
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -23,6 +27,7 @@ def main() -> None:
     key = SecretStr(os.environ["ROBOFLOW_API_KEY"])
     settings = ServerSettings(data=options.data, api_key=key, url_secret=SecretStr("url-secret"), chunk_limit=4)
     engine = SmallEngine(log=options.data / "begun.log", hold_after=options.hold_after)
+    signal.signal(signal.SIGUSR1, lambda *_: engine.go_on())
     with hold_data_folder(options.data), bind("127.0.0.1", options.port) as listener:
         ready = f"batch server ready on {address('127.0.0.1', listener)}"
         serve(create_app(settings, engine), listener, ready)

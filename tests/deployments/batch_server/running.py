@@ -1,6 +1,7 @@
 """Real servers on loopback, and a client for them."""
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -95,11 +96,44 @@ class ServerClient:
         listed = self.staging("GET", f"/{batch}/list", params={"partName": part}).json()["filesMetadata"]
         return {entry["fileName"]: self.bare.get(entry["downloadURL"]).content for entry in listed}
 
+    def started(self, job: str, batch: str, **changes: Any) -> dict[str, Any]:
+        """The job right after its start."""
+        answer = self.jobs("POST", f"/{job}", json=job_body(batch, **changes))
+        assert answer.status_code == 200, answer.text
+        return self.job(job)
+
+    def restarted(self, job: str, **overrides: Any) -> dict[str, Any]:
+        """The job right after a restart."""
+        body = {"json": {"type": "parameters-override-v1", **overrides}} if overrides else {}
+        answer = self.jobs("POST", f"/{job}/restart", **body)
+        assert answer.status_code == 200, answer.text
+        return self.job(job)
+
+    def job(self, job: str) -> dict[str, Any]:
+        """The job as it is now."""
+        found: dict[str, Any] = self.jobs("GET", f"/{job}").json()["job"]
+        return found
+
+    def tasks(self, job: str) -> list[dict[str, Any]]:
+        """The tasks of the processing stage."""
+        found: list[dict[str, Any]] = self.jobs("GET", f"/{job}/stages/processing/tasks").json()["tasks"]
+        return found
+
+    def logs(self, job: str, **params: str) -> list[dict[str, Any]]:
+        """The lines of the job's log."""
+        found: list[dict[str, Any]] = self.jobs("GET", f"/{job}/logs", params=params).json()["logs"]
+        return found
+
+    def exported(self, job: str) -> list[str]:
+        """The images in the aggregated results of a job, in order."""
+        files = self.files(f"{job}-export", "aggregated-results")
+        return [json.loads(line)["image"] for _, content in sorted(files.items()) for line in content.splitlines()]
+
     def finished(self, job: str) -> dict[str, Any]:
         """The job once it has ended."""
 
         def terminal() -> dict[str, Any] | None:
-            found: dict[str, Any] = self.jobs("GET", f"/{job}").json()["job"]
+            found = self.job(job)
             return found if found["isTerminal"] else None
 
         return wait_for(terminal, f"the end of job {job}", timeout=60) or {}

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
@@ -25,26 +26,55 @@ class SmallEngine:
     Args:
         log: A file that gets one line a chunk that was begun, where it is wanted.
         hold_after: Chunks after which it stands still until it is stopped or released.
+        on_image: Called after each image.
     """
 
     workers = 2
 
-    def __init__(self, log: Path | None = None, hold_after: int | None = None) -> None:
+    def __init__(
+        self,
+        log: Path | None = None,
+        hold_after: int | None = None,
+        on_image: Callable[[], None] = lambda: None,
+    ) -> None:
         self.log = log
         self.begun: list[str] = []
+        self.chunks: list[Chunk] = []
+        """Those that were submitted."""
+        self.most_at_once = 0
+        """Most chunks that were with it, under way or waiting, at one time."""
+        self.crashes: tuple[str, ...] = ()
+        """Of workers, told with each chunk."""
+        self.images: list[str] = []
+        """The images that it has done."""
         self.holding = Event()
         self.released = Event()
         self.failures: list[Exception] = []
         self._hold_after = hold_after
         self._stopped = False
+        self._on_image = on_image
+        self._submitted: list[Future[ChunkResult]] = []
         self._threads = ThreadPoolExecutor(1)
+
+    def hold_after(self, chunks: int) -> None:
+        """Stand still after so many chunks, counted from the first."""
+        self._hold_after = chunks
+
+    def go_on(self) -> None:
+        """Stand still no more."""
+        self._hold_after = None
+        self.released.set()
 
     def start(self) -> None:
         """There is nothing to warm up."""
 
     def submit(self, chunk: Chunk, on_progress: Callable[[int], None]) -> Future[ChunkResult]:
         """Run a chunk in a thread."""
-        return self._threads.submit(self._run, chunk, on_progress)
+        self.chunks.append(chunk)
+        future = self._threads.submit(self._run, chunk, on_progress)
+        self._submitted = [each for each in self._submitted if not each.done()] + [future]
+        self.most_at_once = max(self.most_at_once, len(self._submitted))
+        return future
 
     def stop(self) -> None:
         """Let go of a chunk that stands still."""
@@ -53,6 +83,7 @@ class SmallEngine:
         self._threads.shutdown(cancel_futures=True)
 
     def _run(self, chunk: Chunk, on_progress: Callable[[int], None]) -> ChunkResult:
+        on_progress(0)
         if self._hold_after is not None and len(self.begun) >= self._hold_after:
             on_progress(len(chunk.images) // 2)
             self.holding.set()
@@ -67,10 +98,18 @@ class SmallEngine:
             raise WorkflowInvalid("color is not a color")
         if self.failures:
             raise self.failures.pop(0)
-        return _write(chunk, on_progress)
+        return replace(_write(chunk, self._each_image(on_progress)), crashes=self.crashes)
+
+    def _each_image(self, on_progress: Callable[[int], None]) -> Callable[[ImageSlice, int], None]:
+        def done(image: ImageSlice, number: int) -> None:
+            self.images.append(image.name)
+            self._on_image()
+            on_progress(number)
+
+        return done
 
 
-def _write(chunk: Chunk, on_progress: Callable[[int], None]) -> ChunkResult:
+def _write(chunk: Chunk, on_image: Callable[[ImageSlice, int], None]) -> ChunkResult:
     failed = 0
     with (
         (chunk.output_dir / "results.jsonl").open("w") as results,
@@ -83,7 +122,7 @@ def _write(chunk: Chunk, on_progress: Callable[[int], None]) -> ChunkResult:
                 failures.write(json.dumps({"image": image.name, "reason": "cannot be decoded"}) + "\n")
             else:
                 results.write(json.dumps(_result(chunk, image.name, content)) + "\n")
-            on_progress(done + 1)
+            on_image(image, done + 1)
     return ChunkResult(chunk.chunk_id, len(chunk.images) - failed, failed, 0.5)
 
 

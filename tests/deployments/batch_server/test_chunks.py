@@ -23,7 +23,7 @@ def test_complete_folder_tells_results_failures_and_images(tmp_path: Path) -> No
     (part / "images/a.jpg/list").mkdir(parents=True)
     (part / "images/a.jpg/list/0.jpg").write_bytes(b"x")
     folder.complete(2)
-    record = folder.record(1.5)
+    record = folder.record()
     assert (record.processed, record.failures) == (1, ({"image": "b.jpg", "reason": "no"},))
     assert [(file.part, file.name) for file in record.files] == [
         ("results", "chunk-00000.jsonl"),

@@ -1,14 +1,17 @@
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Event
 from urllib.parse import urlsplit
 
 import pytest
 
+from tests.deployments.batch_server.media_host import Answer, media_host
 from tests.deployments.batch_server.running import KEY, ROOT, ServerClient, archive, job_body, process_server
 from tests.waiting import wait_for
 
@@ -174,3 +177,42 @@ def test_allowed_host_that_is_none_is_said_at_once(tmp_path: Path) -> None:
     errors = start_and_fail("--port", "0", "--data", str(tmp_path), "--allow-host", "http://minio.local:9000")
     assert "'http://minio.local:9000' is no host name, IP address or network" in errors.splitlines()[-1]
     assert not (tmp_path / "server.lock").exists()
+
+
+def test_database_of_another_version_is_said(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "server.sqlite3") as connection:
+        connection.execute("CREATE TABLE batches (seq INTEGER)")
+    connection.close()
+    errors = start_and_fail("--port", "0", "--data", str(tmp_path), *NO_ENGINE)
+    assert errors.splitlines()[-1] == (
+        f"error: the database in {tmp_path} cannot be used: it was made by another version of this server; "
+        "choose another folder with --data, or move this one away"
+    )
+    assert "Traceback" not in errors
+
+
+def test_plan_is_the_operators(tmp_path: Path) -> None:
+    plan = ("--plan-without", "gpu", "--plan-without", "compilation")
+    with process_server(tmp_path, *NO_ENGINE, *plan) as server:
+        server.client.upload("b", "a.jpg", b"one")
+        gpu = {"computeConfiguration": {"type": "compute-configuration-v2", "machineType": "gpu"}}
+        assert server.client.jobs("POST", "/g", json=job_body("b", **gpu)).status_code == 402
+        compilation = {"type": "trt-compilation-v1", "modelId": "m/1"}
+        assert server.client.jobs("POST", "/c", json=compilation).status_code == 402
+        assert server.client.refer("r", {"a.jpg": "https://127.0.0.1/a.jpg"}).status_code == 200
+    errors = start_and_fail("--port", "0", "--data", str(tmp_path), "--plan-without", "tpu")
+    assert "invalid choice: 'tpu' (choose from 'gpu', 'compilation', 'references')" in errors
+
+
+def test_number_of_jobs_is_the_operators(tmp_path: Path) -> None:
+    arguments = ("--most-jobs", "1", "--allow-host", "127.0.0.1")
+    never = Event()
+    with media_host() as media, process_server(tmp_path, *NO_ENGINE, *arguments) as server:
+        media.answers["/a.jpg"] = Answer(hold=never)
+        server.client.refer("b", {"a.jpg": media.url("/a.jpg")})
+        assert server.client.jobs("POST", "/first", json=job_body("b")).status_code == 200
+        refused = server.client.jobs("POST", "/second", json=job_body("b"))
+        never.set()
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "30")
+    errors = start_and_fail("--port", "0", "--data", str(tmp_path), "--most-jobs", "0")
+    assert "--most-jobs: must be at least 1" in errors

@@ -8,11 +8,11 @@ from sqlalchemy.exc import OperationalError
 from deployments.batch_server.engine.interface import EngineFailure
 from deployments.batch_server.exporting import ExportPlan
 from deployments.batch_server.indexing import ArchiveContent, read_archive
-from deployments.batch_server.scheduler import reason_of
-from deployments.batch_server.store.execution import ExecutionStore, OutputFile
+from deployments.batch_server.job_reasons import reason_of
+from deployments.batch_server.store.execution import ExecutionStore
+from deployments.batch_server.store.stages import OutputFile
 from deployments.batch_server.unavailable import UnavailableEngine
 from tests.deployments.batch_server.running import (
-    ServerClient,
     archive,
     job_body,
     process_server,
@@ -26,11 +26,6 @@ HELD = "tests.deployments.batch_server.held_server"
 IMAGES = {f"{number:02d}.jpg": str(number).encode() for number in range(44)}
 
 
-def exported_names(server: ServerClient, job: str) -> list[str]:
-    files = server.files(f"{job}-export", "aggregated-results")
-    return [line.split('"')[3] for content in files.values() for line in content.decode().splitlines()]
-
-
 def test_engine_failure_is_tried_once_more(tmp_path: Path) -> None:
     engine = SmallEngine()
     engine.failures = [EngineFailure("died"), OSError("odd")]
@@ -38,7 +33,25 @@ def test_engine_failure_is_tried_once_more(tmp_path: Path) -> None:
         server.fill("b", IMAGES)
         server.jobs("POST", "/j", json=job_body("b"))
         assert not server.finished("j")["error"]
-        assert sorted(exported_names(server, "j")) == list(IMAGES)
+        assert sorted(server.exported("j")) == list(IMAGES)
+        retried = server.logs("j", severity="warning")
+    assert [(log["logType"], log["taskId"]) for log in retried] == [
+        ("task-retried", "chunk-00000"),
+        ("task-retried", "chunk-00001"),
+    ]
+    assert retried[0]["payload"] == {"reason": "died"}
+
+
+def test_worker_that_crashed_is_a_warning_of_its_task(tmp_path: Path) -> None:
+    engine = SmallEngine()
+    engine.crashes = ("a worker died (killed by SIGKILL) on image 'a.jpg' and was replaced",)
+    with thread_server(settings_for(tmp_path / "data"), engine) as server:
+        server.upload("b", "a.jpg", b"one")
+        server.started("j", "b")
+        assert not server.finished("j")["error"]
+        (warning,) = server.logs("j", severity="warning")
+    assert (warning["logType"], warning["taskId"]) == ("worker-crashed", "chunk-00000")
+    assert warning["payload"] == {"message": engine.crashes[0]}
 
 
 def test_engine_that_stays_away_fails_the_job_with_its_reason(tmp_path: Path) -> None:
@@ -104,7 +117,11 @@ def test_task_under_way_tells_its_progress_and_abort_ends_the_job(tmp_path: Path
         server.jobs("POST", "/after", json=job_body("b"))
         assert not server.finished("after")["error"]
         assert server.count("j-processing") == 1
-        assert server.jobs("GET", "/j").json()["job"] == found
+        assert server.job("j") == found
+        # The first task, the image that the dropped one was on, and the whole other job.
+        assert len(engine.images) == 3 + 1 + len(IMAGES)
+        assert not [chunk for chunk in engine.begun[2:] if chunk.startswith("j/")]
+        assert not list((tmp_path / "data/jobs/j").glob(".*.part"))
 
 
 @pytest.mark.parametrize("first", [{}, {"a.jpg": b"one"}])
@@ -129,7 +146,7 @@ def test_job_waits_for_the_shards_that_are_being_indexed(
         assert server.jobs("GET", "/j/stages").json()["stages"] == []
         indexing.set()
         server.finished("j")
-        assert sorted(exported_names(server, "j")) == sorted(first | IMAGES)
+        assert sorted(server.exported("j")) == sorted(first | IMAGES)
 
 
 def test_image_that_a_running_job_reads_cannot_be_replaced(tmp_path: Path) -> None:
@@ -173,7 +190,7 @@ def test_server_killed_mid_job_is_succeeded_without_running_anything_twice(tmp_p
     (data / "jobs/j/.chunk-00003.part/rest").write_text("of an attempt")
     with process_server(data, module=HELD) as second:
         assert not second.client.finished("j")["error"]
-        assert exported_names(second.client, "j") == list(IMAGES)
+        assert second.client.exported("j") == list(IMAGES)
         assert second.terminate() == ""
     begun = (data / "begun.log").read_text().split()
     assert sorted(begun) == [f"j/chunk-{number:05d}" for number in range(15)]
@@ -194,7 +211,7 @@ def test_server_killed_between_a_task_and_its_record_finds_the_task(tmp_path: Pa
     (folder / "failures.jsonl").write_text("")
     with process_server(data, module=HELD) as second:
         assert not second.client.finished("j")["error"]
-        assert exported_names(second.client, "j") == list(IMAGES)
+        assert second.client.exported("j") == list(IMAGES)
     assert "j/chunk-00001" not in (data / "begun.log").read_text()
 
 
@@ -218,6 +235,6 @@ def test_server_stopped_mid_export_is_succeeded_by_one_that_exports(
     engine = SmallEngine()
     with thread_server(settings_for(tmp_path / "data"), engine) as second:
         assert not second.finished("j")["error"]
-        assert exported_names(second, "j") == list(IMAGES)
+        assert second.exported("j") == list(IMAGES)
         assert [stage["statusType"] for stage in second.jobs("GET", "/j/stages").json()["stages"]] == ["success"] * 2
     assert engine.begun == []

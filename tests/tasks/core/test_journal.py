@@ -59,6 +59,19 @@ def test_journal_remembers_when_it_is_opened_again(path: Path) -> None:
     assert len(lines(path)) == 5
 
 
+def test_journal_forgets_the_confirmation_of_what_is_done_once_more(path: Path) -> None:
+    with Journal(path) as journal:
+        journal.confirm("export", "record", n=1)
+        journal.intend("export", "record")
+    with Journal(path) as journal:
+        assert journal.confirmed("export", "record") is None
+        assert journal.uncertain("export") == ["record"]
+        journal.confirm("export", "record", n=2)
+        assert journal.uncertain("export") == []
+    with Journal(path) as journal:
+        assert (journal.confirmed("export", "record") or {})["n"] == 2
+
+
 def test_journal_drops_a_torn_last_line_at_every_place(path: Path) -> None:
     with Journal(path) as journal:
         journal.confirm("ingest", "a", name="日本")
@@ -114,6 +127,22 @@ def test_journal_is_on_disk_before_it_returns(path: Path, monkeypatch: pytest.Mo
             assert len(on_disk) == number + 1
             assert on_disk[-1] == path.read_bytes()
     assert on_disk[0].count(b"\n") == 1
+
+
+def test_journal_confirms_many_with_one_flush(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Journal(path) as journal:
+        flushed: list[int] = []
+        sync = os.fsync
+
+        def watching(handle: int) -> None:
+            flushed.append(path.read_bytes().count(b"\n"))
+            sync(handle)
+
+        monkeypatch.setattr(os, "fsync", watching)
+        journal.confirm_all("export", {"a": {"n": 1}, "b": {"n": 2}})
+        assert flushed == [2]
+    with Journal(path) as journal:
+        assert [(journal.confirmed("export", part) or {}).get("n") for part in "ab"] == [1, 2]
 
 
 def test_journal_s_own_name_is_made_durable(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,137 +1,51 @@
-import io
-import json
-import tarfile
-from typing import Any
-
 import pytest
 
 from tasks.results import parse
-from tasks.results.parse import Result, part_folders, read_results
-from tests.tasks.results.run_on_disk import Run
+from tasks.results.parse import MAX_OUTPUTS, Result, Unreadable, parse_result
 
 
-def read(run: Run) -> tuple[list[Result], list[str]]:
-    problems: list[str] = []
-    return list(read_results(run.export, problems.append)), problems
+def many(count: int) -> bytes:
+    return b'{"image": "a", ' + b", ".join(b'"%d": 1' % n for n in range(count)) + b"}"
 
 
-def pack(members: dict[str, bytes]) -> bytes:
-    data = io.BytesIO()
-    with tarfile.open(fileobj=data, mode="w:gz") as tar:
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-    return data.getvalue()
+def test_result_of_a_line():
+    assert parse_result(b'{"v": 1, "image": "a", "w": {"image": "b"}}\n') == Result("a", {"v": 1, "w": {"image": "b"}})
 
 
-def test_lines_of_several_files_come_in_order(run):
-    run.lines([{"image": "c", "n": 3}], number=1)
-    run.lines([{"image": "a", "n": 1}, {"image": "b", "n": 2}], number=0)
-    assert read(run) == ([Result("a", {"n": 1}), Result("b", {"n": 2}), Result("c", {"n": 3})], [])
+def test_what_json_cannot_say_is_null():
+    line = b'{"image": "a", "v": NaN, "w": [-Infinity, 1e999, -1e999, 1e3], "\\udfff": "\\ud800 \\ud83d\\ude00"}'
+    assert parse_result(line).outputs == {"v": None, "w": [None, None, None, 1000.0], "?": "? 😀"}
 
 
-def test_aggregated_files_are_preferred(run):
-    run.lines([{"image": "a"}])
-    run.write("results/chunk-00000.jsonl", '{"image": "a"}\n')
-    run.write("results-archives/b/results.json", '{"image": "b"}')
-    assert read(run)[0] == [Result("a", {})]
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"", "not JSON"),
+        (b"not json", "not JSON"),
+        (b"[1]", "not a JSON object"),
+        (b'{"no image": 1}', "no 'image' that names the file"),
+        (b'{"image": 7}', "no 'image' that names the file"),
+        (b'{"image": ""}', "no 'image' that names the file"),
+        (b'{"image": "a"} {}', "not JSON"),
+        (b'{"image": "a", "v": "\xff"}', "not JSON"),
+        (b'{"image": "a", "v": "\xed\xa0\x80"}', "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b"[" * 100_000 + b"]" * 100_000, "not JSON"),
+        (b'{"image": "a", "v": ' + b"1" * 5000 + b"}", "not JSON"),
+        (many(MAX_OUTPUTS + 1), "more than 512 outputs"),
+    ],
+)
+def test_unreadable_line_says_why(line, reason):
+    with pytest.raises(Unreadable, match=reason):
+        parse_result(line)
 
 
-def test_lines_that_are_not_aggregated_will_do(run):
-    run.write("results/chunk-00000.jsonl", '{"image": "a"}\n')
-    assert read(run)[0] == [Result("a", {})]
+def test_as_many_outputs_as_are_allowed():
+    assert len(parse_result(many(MAX_OUTPUTS)).outputs) == MAX_OUTPUTS
 
 
-def test_hostile_lines_are_contained_and_told(run, monkeypatch):
-    monkeypatch.setattr(parse, "MAX_RESULT_BYTES", 200_000)
-    lines = [
-        b'{"image": "first"}',
-        b"not json",
-        b"[1]",
-        b'{"no image": 1}',
-        b'{"image": 7}',
-        b'{"image": ""}',
-        b'{"image": "a", "v": "\xff"}',
-        b"[" * 100_000,
-        b'{"image": "a", "v": ' + b"1" * 5000 + b"}",
-        b'{"image": "a", "v": "' + b"x" * 900_000 + b'"}',
-        b"",
-        b'{"image": "last", "v": NaN, "w": [Infinity, 1e999], "s": "\\ud800"}',
-    ]
-    path = run.write("aggregated-results/aggregated-results-00000.jsonl", b"\n".join(lines))
-    results, problems = read(run)
-    assert [result.file for result in results] == ["first", "last"]
-    assert results[1].outputs == {"v": None, "w": [None, float("inf")], "s": "?"}
-    assert len(problems) == 9
-    assert problems[0] == "aggregated-results/aggregated-results-00000.jsonl line 2: not JSON"
-    assert "longer than 200000 bytes" in problems[-1]
-    assert str(path.parent) not in "".join(problems)
-
-
-def test_csv_cells_get_their_types_back(run):
-    text = (
-        "image,n,ok,name,found,empty\r\n"
-        'a,1,True,007,"{""image"": {}, ""predictions"": []}",\r\n'
-        '"b ""q"", c",2.5,False,"two\r\nlines",,\r\n'
-    )
-    run.write("aggregated-results/aggregated-results-00000.csv", text)
-    results, problems = read(run)
-    found: dict[str, Any] = {"image": {}, "predictions": []}
-    assert results == [
-        Result("a", {"n": 1, "ok": True, "name": "007", "found": found, "empty": None}),
-        Result('b "q", c', {"n": 2.5, "ok": False, "name": "two\r\nlines", "found": None, "empty": None}),
-    ]
-    assert problems == []
-
-
-def test_csv_column_is_text_when_any_file_says_so(run):
-    run.write("aggregated-results/aggregated-results-00000.csv", "image,code\na,12\n")
-    run.write("aggregated-results/aggregated-results-00001.csv", "image,code\nb,x12\n")
-    assert [result.outputs["code"] for result in read(run)[0]] == ["12", "x12"]
-
-
-def test_csv_rows_of_the_wrong_length_are_told(run):
-    run.write("aggregated-results/aggregated-results-00000.csv", "image,n\na,1\nb\nc,1,2\n")
-    results, problems = read(run)
-    assert [result.file for result in results] == ["a"]
-    assert len(problems) == 2
-
-
-def test_unpacked_archives(run):
-    run.write("results-archives/b.jpg/results.json", json.dumps({"image": "b.jpg", "n": 2}))
-    run.write("results-archives/a.jpg/results.json", json.dumps({"n": 1}))
-    run.write("results-archives/c.jpg/results.json", "{")
-    run.write("images-archives/a.jpg/annotated.jpg", b"")
-    results, problems = read(run)
-    assert results == [Result("a.jpg", {"n": 1}), Result("b.jpg", {"n": 2})]
-    assert problems == ["results-archives/c.jpg: not JSON"]
-
-
-def test_packed_archives(run):
-    members = {"a.jpg/results.json": b'{"n": 1}', "a.jpg/other.json": b"{}", "../b/results.json": b"{}"}
-    run.write("results-archives/chunk-00000.tar.gz", pack(members))
-    results, problems = read(run)
-    assert results == [Result("a.jpg", {"n": 1})]
-    assert len(problems) == 1
-
-
-def test_empty_or_missing_export_has_no_results(run):
-    assert read(run) == ([], [])
-    run.export.rmdir()
-    assert read(run) == ([], [])
-
-
-def test_links_in_the_export_are_not_followed(run, tmp_path):
-    outside = tmp_path / "outside"
-    outside.mkdir()
-    (outside / "results.json").write_text('{"image": "a"}')
-    (run.export / "part").symlink_to(outside)
-    assert read(run) == ([], [])
-
-
-@pytest.mark.parametrize("name", ["images-archives", "images"])
-def test_parts_with_images_come_first(run, name):
-    for folder in ("aggregated-results", name, "results-archives"):
-        (run.export / folder).mkdir()
-    assert part_folders(run.export) == [name, "aggregated-results", "results-archives"]
+def test_line_that_is_too_long_is_not_read(monkeypatch):
+    monkeypatch.setattr(parse, "MAX_RESULT_BYTES", 20)
+    assert parse_result(b'{"image": "abcdefg"}').file == "abcdefg"
+    with pytest.raises(Unreadable, match="longer than 20 bytes"):
+        parse_result(b'{"image": "abcdefgh"}')

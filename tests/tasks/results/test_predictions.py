@@ -55,6 +55,12 @@ def test_odd_fields_become_null_or_text():
     assert (row["data"], row["points"], row["extra"]) == ("[1]", None, None)
 
 
+def test_fields_without_a_column_have_one_spelling():
+    extra = {"speed": 2.0, "none": None, "angle": 0.5, "path": [1.0, math.inf, None], "é": {"b": 3.0, "a": True}}
+    assert detection_row(BOX | extra)["extra"] == '{"angle":0.5,"path":[1,null,null],"speed":2,"é":{"b":3,"a":true}}'
+    assert detection_row(BOX | {"speed": None})["extra"] is None
+
+
 def test_image_size_where_nothing_was_detected():
     assert image_size({"image": {"width": None, "height": None}, "predictions": []}) == (None, None)
     assert image_size({"image": "odd", "predictions": []}) == (None, None)

@@ -2,12 +2,15 @@ import json
 import random
 import tracemalloc
 from collections.abc import Iterator
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from tasks.core.errors import LocalFault
+from tasks.results import arrange, blocks, runs, writer
+from tasks.results import tables as tables_module
 from tasks.results.schemas import FAILURES_SCHEMA, PREDICTIONS_SCHEMA, RESULT_FIELDS
 from tasks.results.tables import Failure, ResultTables, build_tables, write_failures
 from tests.tasks.results.run_on_disk import Entry, Run, detections
@@ -32,6 +35,7 @@ def test_rows_are_typed_and_sorted(run, manifest, boxes):
         {
             "file": "a.jpg",
             "source_key": "key of a.jpg",
+            "frame": None,
             "width": 640,
             "height": 480,
             "focus": 0.5,
@@ -42,6 +46,7 @@ def test_rows_are_typed_and_sorted(run, manifest, boxes):
         {
             "file": "b.jpg",
             "source_key": "key of b.jpg",
+            "frame": None,
             "width": 100,
             "height": 80,
             "focus": 7.0,
@@ -50,10 +55,10 @@ def test_rows_are_typed_and_sorted(run, manifest, boxes):
             "rgb": [1, 2],
         },
     ]
-    assert results.schema.metadata[b"darkroom.schema"] == b"results/1"
+    assert results.schema.metadata[b"darkroom.schema"] == b"results/2"
     assert results.schema.field("codes_count").metadata == {b"darkroom.output": b"codes", b"darkroom.kind": b"count"}
     assert predictions.schema.equals(PREDICTIONS_SCHEMA)
-    assert predictions.schema.metadata[b"darkroom.schema"] == b"predictions/1"
+    assert predictions.schema.metadata[b"darkroom.schema"] == b"predictions/2"
     first = predictions.to_pylist()[0]
     assert (first["file"], first["source_key"], first["output"]) == ("b.jpg", "key of b.jpg", "codes")
     assert (first["class"], first["data"], first["image_width"], first["x"]) == ("qr", "hi", 100, 50.0)
@@ -131,7 +136,7 @@ def test_hostile_names_and_classes_survive(run, manifest, boxes):
     run.lines([{"image": name, "<b>": boxes("<script>alert(1)</script>"), "a.b": 1, "a": {"b": 2}}])
     results, predictions = read(build_tables(run.export, manifest(name), run.root))
     assert results.column("file").to_pylist() == [name]
-    assert results.column_names[4:] == ["<b>_count", "a.b", "a"]
+    assert results.column_names[5:] == ["<b>_count", "a.b", "a"]
     assert predictions.column("class").to_pylist() == ["<script>alert(1)</script>"]
 
 
@@ -162,31 +167,62 @@ def test_folder_that_is_missing_is_a_local_fault(run, manifest):
         build_tables(run.export, manifest("a"), run.root / "missing")
 
 
-def test_memory_does_not_grow_with_the_results(tmp_path):
-    def peak(count: int) -> int:
+def test_memory_does_not_grow_with_the_results(tmp_path, monkeypatch):
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 64 << 10)
+    monkeypatch.setattr(runs, "RUN_BYTES", 256 << 10)
+    monkeypatch.setattr(arrange, "WINDOW_ROWS", 200)
+    monkeypatch.setattr(tables_module, "ROWS_PER_GROUP", 500)
+    monkeypatch.setattr(tables_module, "PREDICTIONS_PER_GROUP", 500)
+
+    def peak(count: int) -> tuple[int, int]:
+        """Bytes in use at most: Python's, and Arrow's."""
         root = tmp_path / str(count)
         root.mkdir()
         run = Run(root)
         run.lines({"image": f"{n:06d}", "n": n, "text": "x" * 300, "found": detections("car")} for n in range(count))
-        arrow_before = pa.total_allocated_bytes()
+        usual = pa.default_memory_pool()
+        counting = pa.proxy_memory_pool(usual)
         entries = (Entry(f"{n:06d}", f"{n:06d}") for n in range(count))
+        pa.set_memory_pool(counting)
         tracemalloc.start()
         try:
             assert build_tables(run.export, entries, root).rows == count
-            return tracemalloc.get_traced_memory()[1]
+            return tracemalloc.get_traced_memory()[1], counting.max_memory()
         finally:
             tracemalloc.stop()
-            assert pa.total_allocated_bytes() <= arrow_before + (1 << 20)
+            pa.set_memory_pool(usual)
+            assert counting.bytes_allocated() < 1 << 20
 
-    assert peak(8_000) < peak(800) + (1 << 20)
+    few, many = peak(3_000), peak(12_000)
+    assert many[0] < few[0] + (1 << 20)
+    assert many[1] < few[1] + (1 << 20)
 
 
 def test_row_groups_are_bounded(run):
     count = 10_001
-    run.lines({"image": f"{n:06d}", "n": n} for n in range(count))
+    numbers = list(range(count))
+    random.Random(5).shuffle(numbers)
+    run.lines({"image": f"{n:06d}", "n": n, "found": detections(*["car"] * 7, class_id=n)} for n in numbers)
     entries = (Entry(f"{n:06d}", f"{n:06d}") for n in range(count))
-    file = pq.ParquetFile(build_tables(run.export, entries, run.root).results)
-    assert [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)] == [10_000, 1]
+    tables = build_tables(run.export, entries, run.root)
+    results, predictions = read(tables)
+    assert results.column("n").to_pylist() == list(range(count))
+    assert predictions.column("class_id").to_pylist() == [n for n in range(count) for _ in range(7)]
+    assert row_groups(tables.results) == [10_000, 1]
+    assert row_groups(tables.predictions_file) == [65_536, 7 * count - 65_536]
+
+
+def test_row_groups_of_large_rows_are_small(run, manifest, monkeypatch):
+    monkeypatch.setattr(writer, "BYTES_PER_GROUP", 10_000)
+    names = [f"{n:02d}" for n in range(20)]
+    monkeypatch.setattr(arrange, "WINDOW_BYTES", 2_500)
+    run.lines({"image": name, "text": "x" * 1000} for name in names)
+    assert row_groups(build_tables(run.export, manifest(*names), run.root).results) == [10, 10]
+
+
+def row_groups(path: Path) -> list[int]:
+    with pq.ParquetFile(path) as file:
+        return [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
 
 
 def test_failures_are_written(tmp_path):

@@ -10,7 +10,9 @@ from tasks.roboflow_api import models
 from tasks.roboflow_api.models import (
     ComputeConfiguration,
     ProcessingSpecification,
+    RestartParameters,
     StagingBatchInput,
+    TrtCompilationJob,
     WireModel,
     WorkflowProcessingJob,
 )
@@ -79,6 +81,26 @@ JOB = {
     "notificationsURL": "https://host/hook",
     "inferenceBackend": "inference-models",
 }
+COMPILATION = {
+    "type": "trt-compilation-v1",
+    "modelId": "my-project/3",
+    "compilationDevices": ["nvidia-l40s"],
+    "notificationsURL": "https://host/hook",
+}
+RESTART = {
+    "type": "parameters-override-v1",
+    "computeConfiguration": COMPUTE,
+    "maxParallelTasks": 2,
+    "processingTimeoutSeconds": 7200,
+    "maxImageFailureRate": 0.25,
+}
+ENDED = {
+    "type": "roboflow-batch-job-notification-v1",
+    "event_id": "8f42708b-aeb7-4b73-9d83-cf18518b6d81",
+    "job_id": "dr-1",
+    "job_state": "fail",
+    "delivery_attempt": 2,
+}
 METADATA = {
     "jobId": "j",
     "name": "n",
@@ -142,6 +164,9 @@ SAMPLES: dict[str, dict[str, Any]] = {
     "ComputeConfiguration": COMPUTE,
     "ProcessingSpecification": SPECIFICATION,
     "WorkflowProcessingJob": JOB,
+    "TrtCompilationJob": COMPILATION,
+    "RestartParameters": RESTART,
+    "JobNotification": ENDED,
     "JobMetadata": METADATA,
     "JobAnswer": {"job": METADATA},
     "JobsPage": {"jobs": [METADATA], **TOKEN},
@@ -217,6 +242,26 @@ def test_job_is_what_the_official_client_sends() -> None:
             "aggregationFormat": "jsonl",
         },
     }
+
+
+def test_compilation_is_what_the_official_client_sends() -> None:
+    job = TrtCompilationJob(model_id="my-project/3", compilation_devices=["nvidia-t4", "nvidia-l4"])
+    assert job.wire() == {
+        "type": "trt-compilation-v1",
+        "modelId": "my-project/3",
+        "compilationDevices": ["nvidia-t4", "nvidia-l4"],
+    }
+    with pytest.raises(ValidationError):
+        TrtCompilationJob.model_validate(COMPILATION | {"compilationDevices": ["nvidia-h100"]})
+
+
+def test_restart_sends_what_is_different_only() -> None:
+    assert RestartParameters(processing_timeout_seconds=1.5).wire() == {
+        "type": "parameters-override-v1",
+        "processingTimeoutSeconds": 1.5,
+    }
+    whole = RestartParameters.model_validate(RESTART).wire()["processingTimeoutSeconds"]
+    assert (whole, type(whole)) == (7200, int)
 
 
 def test_job_refuses_an_unknown_kind() -> None:

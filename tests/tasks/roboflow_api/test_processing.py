@@ -1,12 +1,12 @@
 import pytest
 
 from tasks.core.errors import Conflict
-from tasks.roboflow_api.models import WorkflowProcessingJob
+from tasks.roboflow_api.models import RestartParameters, TrtCompilationJob, WorkflowProcessingJob
 from tasks.roboflow_api.processing import ProcessingApi
 from tasks.roboflow_api.transport import Transport
 from tests.scripted import Reply, Scripted
 from tests.tasks.roboflow_api.conftest import KEY
-from tests.tasks.roboflow_api.test_models import JOB, LOG, METADATA, STAGE, TASK
+from tests.tasks.roboflow_api.test_models import COMPILATION, JOB, LOG, METADATA, RESTART, STAGE, TASK
 
 ROOT = "/batch-processing/v1/external/w/jobs/dr-1"
 
@@ -28,6 +28,40 @@ def test_create_tells_an_id_that_is_taken(server: Scripted, processing: Processi
     server.replies([Reply(409, b'{"message": "exists"}')])
     with pytest.raises(Conflict, match="exists"):
         processing.create("dr-1", WorkflowProcessingJob.model_validate(JOB), name="n")
+
+
+def test_create_posts_a_compilation_in_the_same_way(server: Scripted, processing: ProcessingApi) -> None:
+    server.answers({"jobId": "dr-1"})
+    processing.create("dr-1", TrtCompilationJob.model_validate(COMPILATION), name="n")
+    assert (server.seen[0].path, server.seen[0].json()) == (ROOT, COMPILATION)
+
+
+def test_abort_posts_no_body(server: Scripted, processing: ProcessingApi) -> None:
+    server.answers({"jobId": "dr-1", "aborted": True})
+    processing.abort("dr-1")
+    seen = server.seen[0]
+    assert (seen.method, seen.path, seen.body) == ("POST", f"{ROOT}/abort", b"")
+
+
+def test_restart_posts_overrides_or_no_body(server: Scripted, processing: ProcessingApi) -> None:
+    server.answers({"jobId": "dr-1"}, {"jobId": "dr-1"})
+    processing.restart("dr-1")
+    processing.restart("dr-1", RestartParameters.model_validate(RESTART))
+    assert [(seen.method, seen.path) for seen in server.seen] == [("POST", f"{ROOT}/restart")] * 2
+    assert (server.seen[0].body, server.seen[1].json()) == (b"", RESTART)
+
+
+def test_restart_tells_a_job_that_is_not_at_rest(server: Scripted, processing: ProcessingApi) -> None:
+    server.replies([Reply(409, b'{"error": "job dr-1 is under way"}')])
+    with pytest.raises(Conflict, match="is under way"):
+        processing.restart("dr-1")
+
+
+def test_jobs_come_from_all_pages(server: Scripted, processing: ProcessingApi) -> None:
+    server.answers({"jobs": [METADATA], "nextPageToken": "2"}, {"jobs": [METADATA | {"jobId": "k"}]})
+    assert [job.job_id for job in processing.jobs()] == ["j", "k"]
+    assert [seen.path for seen in server.seen] == [ROOT.removesuffix("/dr-1")] * 2
+    assert server.seen[1].query["nextPageToken"] == "2"
 
 
 def test_job_is_read(server: Scripted, processing: ProcessingApi) -> None:

@@ -7,6 +7,7 @@ import threading
 
 import httpx
 import pytest
+import urllib3.exceptions
 from pydantic import SecretStr
 
 from tasks.core.errors import (
@@ -28,7 +29,14 @@ from tests.scripted import Reply, Scripted
 from tests.tasks.roboflow_api.conftest import KEY
 
 HTML = b"<!DOCTYPE html>\n<html><body><h1>Sorry</h1>\n<p>Try\n later</p></body></html>"
-HTTPX_ERRORS = [kind for kind in vars(httpx).values() if inspect.isclass(kind) and issubclass(kind, Exception)]
+ERRORS = [
+    kind
+    for kind in (*vars(httpx).values(), *vars(urllib3.exceptions).values())
+    if inspect.isclass(kind)
+    and issubclass(kind, Exception)
+    and kind.__module__.partition(".")[0] in ("httpx", "urllib3")
+    if not issubclass(kind, Warning)
+]
 GOOD = Reply(body=b'{"count": 3}')
 
 
@@ -42,10 +50,12 @@ def refusal(transport: Transport) -> DarkroomError:
     return caught.value
 
 
-@pytest.mark.parametrize("kind", HTTPX_ERRORS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.__name__)
 def test_mapping_knows_every_exception_of_the_library(kind: type[Exception]) -> None:
     with pytest.raises(DarkroomError) as caught, _mapped("GET", "http://host/path?api_key=secret"):
-        raise kind.__new__(kind, "boom")
+        error = kind.__new__(kind, "boom")
+        vars(error).update(partial=1, expected=2, length=b"3")  # what some show of themselves
+        raise error
     assert "host/path" in str(caught.value)
     assert "secret" not in str(caught.value)
 

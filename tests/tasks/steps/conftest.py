@@ -84,8 +84,13 @@ def bench(server: ServerClient, tmp_path: Path) -> Iterator[Bench]:
 def run_all(run: Run) -> RunSummary:
     """Every step after staging."""
     begun = run.timing.clock()
+    return summarize(run, records_of(run), begun)
+
+
+def records_of(run: Run) -> StepRecords:
+    """What the steps before the last leave, done now where they were not."""
     staged = load_staged(run.folder)
     ingested = ingest(run, staged.to_send)
     launched = launch(run)
     finished = wait(run)
-    return summarize(run, StepRecords(staged, ingested, launched, finished, export(run, finished)), begun)
+    return StepRecords(staged, ingested, launched, finished, export(run, finished))

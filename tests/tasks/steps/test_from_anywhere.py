@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import SecretStr
 
-from flows import batch
+from flows import running
 from tasks.core.errors import BadInput, RunFailed
 from tasks.core.progress import Silent
 from tasks.core.records import RunSummary, Staged
@@ -335,7 +335,7 @@ def test_failed_run_is_brought_to_its_bucket_as_well(
         run.folder.report.write_text("what went wrong")
         raise RunFailed("it did not go well")
 
-    monkeypatch.setattr(batch, "process", fails)
+    monkeypatch.setattr(running, "process", fails)
     with pytest.raises(RunFailed):
-        batch.process_kept(run, load_staged(run.folder), 0.0)
+        running.process_kept(run, load_staged(run.folder), 0.0)
     assert s3.get(f"runs/{run.folder.key}/report.html") == b"what went wrong"

@@ -5,7 +5,7 @@ import pytest
 
 from tasks.core.errors import ConnectionFailed
 from tasks.core.journal import Journal
-from tasks.steps import context, export
+from tasks.steps import collecting, context
 from tasks.steps.mirror import EXPORT, INGEST, Mirror, is_whole
 from tasks.transfer.places import LocalPlace
 from tests.tasks.steps.mirrored import EXPORTED, KEY, Watched, begun, exported, finished, names, on
@@ -22,7 +22,7 @@ def mirror(bucket: Path) -> Mirror:
 
 
 def test_names_of_steps_are_the_steps_own() -> None:
-    assert (INGEST, EXPORT) == (context.INGEST, export.STEP)
+    assert (INGEST, EXPORT) == (context.INGEST, collecting.STEP)
 
 
 def test_push_leaves_out_what_is_not_whole(tmp_path: Path, bucket: Path, mirror: Mirror) -> None:

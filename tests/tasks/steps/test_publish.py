@@ -1,3 +1,4 @@
+import os
 from itertools import count
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from tasks.core.run_folder import RunFolder
 from tasks.steps.mirror import Mirror
 from tasks.steps.publish import Published, publish
 from tasks.transfer.places import LocalPlace, Place
+from tasks.transfer.sent import PREFIX
 from tests.tasks.core.summaries import summary
 
 KEY = "0123456789abcdef"
@@ -127,7 +129,40 @@ def test_publish_to_two_destinations(run: RunFolder, tmp_path: Path) -> None:
 def test_publish_into_the_runs_folder_itself_changes_nothing(run: RunFolder) -> None:
     before = contents(run.root)
     assert publish(run, LocalPlace(run.root.parent), Silent()).sent == 0
-    assert contents(run.root) == before
+    assert {name: data for name, data in contents(run.root).items() if not name.startswith(PREFIX)} == before
+
+
+def test_datasets_that_come_later_join_what_is_published(run: RunFolder, out: Path) -> None:
+    publish(run, LocalPlace(out), Silent())
+    for name in ("coco/annotations.json", "yolo.zip"):
+        path = run.datasets / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"the content of {name}")
+    puts: list[str] = []
+    published = publish(run, Breaking(out, puts), Silent())
+    assert puts == ["datasets/coco/annotations.json", "datasets/yolo.zip", "summary.parquet"]
+    assert (published.files, published.sent) == (len(PUBLISHED) + 2, 3)
+
+
+def test_what_another_machine_has_published_is_not_written_again(run: RunFolder, out: Path) -> None:
+    publish(run, LocalPlace(out), Silent())
+    for note in run.root.glob(f"{PREFIX}*"):
+        note.unlink()
+    (out / KEY / "report.html").unlink()
+    puts: list[str] = []
+    publish(run, Breaking(out, puts), Silent())
+    assert puts == ["report.html", "summary.parquet"]
+
+
+def test_dataset_that_was_written_anew_is_published_anew(run: RunFolder, out: Path) -> None:
+    dataset = run.datasets / "coco.json"
+    dataset.parent.mkdir()
+    dataset.write_text("first")
+    publish(run, LocalPlace(out), Silent())
+    dataset.write_text("other")
+    os.utime(dataset, (1, 1))
+    publish(run, LocalPlace(out), Silent())
+    assert (out / KEY / "datasets" / "coco.json").read_text() == "other"
 
 
 def test_publish_says_how_far_it_is(run: RunFolder, out: Path) -> None:

@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -62,9 +63,10 @@ def test_progress_counts_images_up_to_all_of_them(pool, make_chunk):
     seen: list[int] = []
     chunk = make_chunk([(f"{n}.jpg", jpeg()) for n in range(5)] + [("bad", b"x")], workflow("minimal"))
     result = pool.submit(chunk, seen.append).result(60)
-    assert seen == [1, 2, 3, 4, 5, 6]
+    assert seen == [0, 1, 2, 3, 4, 5, 6]
     assert (result.chunk_id, result.processed, result.failed) == (chunk.chunk_id, 5, 1)
     assert result.seconds > 0
+    assert result.crashes == ()
 
 
 def test_a_chunk_without_images_is_done_at_once(pool, make_chunk):
@@ -83,6 +85,9 @@ def test_a_killed_worker_costs_a_retry_and_no_image(pool, make_chunk):
     result = pool.submit(chunk, kill_at_some).result(60)
     assert (result.processed, result.failed) == (40, 0)
     assert names_in(chunk, "results.jsonl") == [name for name, _ in images]
+    assert len(result.crashes) == 2
+    for crash in result.crashes:
+        assert re.fullmatch(r"a worker died \(killed by SIGKILL\) on image '\d+\.jpg' and was replaced", crash)
 
 
 def test_a_worker_killed_while_idle_is_replaced(pool, make_chunk):
@@ -98,7 +103,7 @@ def test_a_poisoned_image_costs_that_image_alone(pool, make_chunk):
     seen: list[int] = []
     result = pool.submit(chunk, seen.append).result(60)
     assert (result.processed, result.failed) == (3, 4)
-    assert seen == [1, 2, 3, 4, 5, 6, 7]
+    assert seen == [0, 1, 2, 3, 4, 5, 6, 7]
     assert names_in(chunk, "results.jsonl") == ["0-50", "2-51", "5-52"]
     assert names_in(chunk, "failures.jsonl") == ["1-13", "3-13", "4-13", "6-13"]
     reasons = {line["reason"] for line in read_lines(chunk.output_dir / "failures.jsonl")}
@@ -137,7 +142,8 @@ def test_an_answer_of_the_engines_process_that_comes_late_is_not_taken_for_anoth
 
 def test_an_error_in_the_callback_ends_its_chunk_only(pool, make_chunk):
     def fail(done):
-        raise LookupError("no such task")
+        if done == 2:
+            raise LookupError("no such task")
 
     images = [(f"{n}.jpg", jpeg()) for n in range(3)]
     with pytest.raises(LookupError):
@@ -168,6 +174,7 @@ def test_a_hung_image_fails_and_stopping_takes_less_than_two_seconds(tmp_path, m
     result = pool.submit(chunk, lambda done: None).result(60)
     assert (result.processed, result.failed) == (2, 1)
     assert read_lines(chunk.output_dir / "failures.jsonl") == [{"image": "hangs", "reason": "took longer than 3 s"}]
+    assert result.crashes == ("a worker took longer than 3 s on image 'hangs' and was replaced",)
 
     unfinished = [pool.submit(make_chunk([("hangs", jpeg(17))], misbehaving()), lambda done: None) for _ in range(4)]
     parent, workers = engine_processes()

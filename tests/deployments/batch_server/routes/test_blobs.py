@@ -1,3 +1,6 @@
+import base64
+import hashlib
+import json
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -6,6 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from deployments.batch_server.routes import blobs
 from tests.deployments.batch_server.running import ServerClient, archive, job_body, settings_for, thread_server
 from tests.deployments.batch_server.small_engine import SmallEngine
 from tests.waiting import wait_for
@@ -78,6 +82,58 @@ def test_signed_url_has_the_host_of_the_request_or_the_public_one(server: Server
     settings = settings_for(tmp_path / "data", public_url="https://public.example")
     with thread_server(settings, SmallEngine()) as other:
         assert other.allocate("b").startswith("https://public.example/blobs/")
+
+
+@pytest.fixture
+def result_url(server: ServerClient, batch: str, job: str) -> str:
+    """Of a file that a job has made."""
+    server.fill(batch, {"a.jpg": b"one"})
+    assert server.jobs("POST", f"/{job}", json=job_body(batch)).status_code == 200
+    server.finished(job)
+    listed = server.staging("GET", f"/{job}-export/list", params={"partName": "aggregated-results"}).json()
+    return str(listed["filesMetadata"][0]["downloadURL"])
+
+
+def test_result_comes_with_its_checksum_and_in_ranges(server: ServerClient, result_url: str) -> None:
+    whole = server.bare.get(result_url)
+    digest = base64.b64encode(hashlib.sha256(whole.content).digest()).decode()
+    assert json.loads(whole.content)["image"] == "a.jpg"
+    assert (whole.status_code, whole.headers["content-length"]) == (200, str(len(whole.content)))
+    assert whole.headers["etag"] == f'"{hashlib.sha256(whole.content).hexdigest()}"'
+    part = server.bare.get(result_url, headers={"Range": "bytes=3-"})
+    assert (part.status_code, part.content) == (206, whole.content[3:])
+    assert whole.headers["repr-digest"] == part.headers["repr-digest"] == f"sha-256=:{digest}:"
+
+
+def test_result_is_given_out_for_a_good_signature_only(server: ServerClient, result_url: str) -> None:
+    forged = [result_url.split("?")[0], result_url.replace("expires=", "expires=9"), result_url[:-4] + "0000"]
+    assert [server.bare.get(url).status_code for url in forged] == [403] * 3
+    assert server.bare.put(result_url).status_code == 405
+    assert server.bare.get(result_url.replace("/blobs/files/", "/blobs/files/x")).status_code == 404
+
+
+def test_result_larger_than_a_piece_is_streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blobs, "PIECE", 100)
+    with thread_server(settings_for(tmp_path / "data"), SmallEngine()) as server:
+        server.fill("b", {f"{number}.jpg": b"one" for number in range(20)})
+        server.jobs("POST", "/j", json=job_body("b"))
+        server.finished("j")
+        (lines,) = server.files("j-export", "aggregated-results").values()
+        assert sorted(json.loads(line)["image"] for line in lines.splitlines()) == sorted(
+            f"{number}.jpg" for number in range(20)
+        )
+
+
+def test_result_that_is_gone_from_the_disk_is_404(tmp_path: Path) -> None:
+    with thread_server(settings_for(tmp_path / "data"), SmallEngine()) as server:
+        server.fill("b", {"a.jpg": b"one"})
+        server.jobs("POST", "/j", json=job_body("b"))
+        server.finished("j")
+        listed = server.staging("GET", "/j-export/list", params={"partName": "aggregated-results"}).json()
+        for path in (tmp_path / "data").rglob("aggregated-results*"):
+            path.unlink()
+        answer = server.bare.get(listed["filesMetadata"][0]["downloadURL"])
+        assert (answer.status_code, answer.json()["error"][:15]) == (404, "this file is no")
 
 
 def test_body_that_is_cut_leaves_nothing(tmp_path: Path) -> None:

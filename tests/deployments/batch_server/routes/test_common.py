@@ -48,7 +48,7 @@ def test_workspace_unknown_is_404(server: ServerClient) -> None:
     assert "'local'" in answer.json()["error"]
 
 
-@pytest.mark.parametrize("path", ["/nothing", f"{STAGING}/b/upload/audio", f"{JOBS}/j/restart", "/docs"])
+@pytest.mark.parametrize("path", ["/nothing", f"{STAGING}/b/upload/audio", f"{JOBS}/j/rerun", "/docs"])
 def test_unknown_call_is_404_in_json(server: ServerClient, path: str) -> None:
     answer = server.http.post(path)
     assert answer.status_code == 404

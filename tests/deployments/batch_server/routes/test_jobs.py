@@ -129,6 +129,8 @@ def test_job_over_its_failure_rate_fails_and_says_which_task(server: ServerClien
     found = run(server, batch, job, maxImageFailureRate=0.1)
     assert found["error"]
     assert found["lastNotification"].startswith("chunk-00010: 1 of 1 images failed")
+    kinds = [log["logType"] for log in server.logs(job, severity="error")]
+    assert kinds == ["image-processing-failed", "task-failed", "job-error"]
     assert len(lines(server.files(f"{job}-processing", "results"))) == 20
 
 
@@ -137,7 +139,8 @@ def test_job_over_its_machine_time_fails_and_leaves_tasks_out(server: ServerClie
     assert found["error"]
     assert "processingTimeoutSeconds" in found["lastNotification"]
     tasks = server.jobs("GET", f"/{job}/stages/processing/tasks").json()["tasks"]
-    assert [task["statusType"] for task in tasks] == ["success"] * 3 + ["error"] * 8
+    # Two of the engine's half seconds are all of it; the third task ends at its first image.
+    assert [task["statusType"] for task in tasks] == ["success"] * 2 + ["error"] * 9
 
 
 def test_job_whose_workflow_cannot_run_fails_at_once(server: ServerClient, batch: str, job: str) -> None:
@@ -167,7 +170,8 @@ def test_job_waits_for_archives_that_are_still_being_indexed(server: ServerClien
     ("changes", "status", "says"),
     [
         ({"type": "simple-video-processing-v1"}, 400, "simple-image-processing-v1"),
-        ({"type": "trt-compilation-v1"}, 400, "type"),
+        ({"type": "trt-compilation-v1"}, 400, "modelId"),
+        ({"type": "simple-audio-processing-v1"}, 400, "one of simple-image-processing-v1, simple-video-processing-v1"),
         ({"specification": {"workflowId": "other"}}, 404, "minimal, photo-audit"),
         ({"specification": {"workflowId": "../minimal"}}, 404, "minimal, photo-audit"),
         ({"specification": {"workspace": "other"}}, 404, "'local'"),
@@ -176,7 +180,17 @@ def test_job_waits_for_archives_that_are_still_being_indexed(server: ServerClien
         ({"specification": {"imagesOutputsToBePersisted": ["other"]}}, 400, "it has: matching_pixels"),
         ({"specification": {"aggregationFormat": "xml"}}, 400, "aggregationFormat"),
         ({"maxImageFailureRate": 2}, 400, "from 0 to 1"),
-        ({"maxParallelTasks": 0}, 400, "at least 1"),
+        ({"maxParallelTasks": 0}, 400, "maxParallelTasks is at least 1"),
+        ({"processingTimeoutSeconds": 0}, 400, "processingTimeoutSeconds is at least 1"),
+        ({"computeConfiguration": {"workersPerMachine": 0}}, 400, "workersPerMachine is at least 1"),
+        ({"computeConfiguration": {"machineType": "tpu"}}, 400, "'cpu' or 'gpu'"),
+        ({"inferenceBackend": "other"}, 400, "'old-inference' or 'inference-models'"),
+        ({"specification": {"maxVideoFPS": 5}}, 400, "maxVideoFPS is for videos"),
+        ({"specification": {"imagesMetadataInputsMapping": {"a": "b"}}}, 400, "needs a part of metadata"),
+        ({"jobInput": {"batchId": "one-image", "partName": "p"}}, 400, "leave partName and imagesMetadataPart out"),
+        ({"jobInput": {"batchId": "one-image", "imagesMetadataPart": "p"}}, 400, "whole image batches"),
+        ({"notificationsURL": "https://127.0.0.1/hook"}, 400, "notificationsURL: "),
+        ({"notificationsURL": "no URL"}, 400, "notificationsURL: "),
         ({"jobInput": {"batchId": "not-there"}}, 404, "not-there"),
     ],
 )

@@ -1,0 +1,293 @@
+"""The arguments of ``darkroom``: one parser, a function a command, and what each word means."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from typing import Any, get_args
+
+from pydantic import BaseModel
+
+from tasks.core.options import (
+    AskedImages,
+    ComparisonOptions,
+    DatasetOptions,
+    Expectations,
+    ExportChoice,
+    parse_option,
+)
+from tasks.core.request import AskedTransfer, RunRequest, check_label, parse_parameter
+from tasks.roboflow_api.platform import EMBEDDED
+
+Command = Callable[[argparse.Namespace], int]
+PLACE = "PLACE"
+
+
+def parse(arguments: list[str], commands: Mapping[str, Command]) -> argparse.Namespace:
+    """The parsed arguments; ``command`` is the one to carry out.
+
+    Args:
+        arguments: without the program's name.
+        commands: what carries each command out, by its name.
+    """
+    parser = argparse.ArgumentParser(
+        prog="darkroom",
+        description="Process folders and buckets of images with a computer-vision workflow, and account for each.",
+    )
+    places = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for name, add in _ADDERS.items():
+        add(places).set_defaults(command=commands[name])
+    return parser.parse_args(arguments)
+
+
+def asked_run(options: argparse.Namespace, runs: str) -> RunRequest:
+    """What the words of ``darkroom run`` ask for.
+
+    Args:
+        options: the parsed words.
+        runs: where runs lie, where the words do not say.
+    """
+    return RunRequest(
+        source=options.source,
+        workflow=options.workflow,
+        platform=options.platform,
+        parameters=dict(options.param),
+        transfer=options.transfer,
+        only_new=options.only_new,
+        export=ExportChoice(stage=options.stage, parts=options.part),
+        datasets=_dataset_options(options),
+        expectations=Expectations.model_validate(dict(options.expect)),
+        comparison=comparison_options(options, options.compare),
+        destination=options.destination,
+        runs=options.runs or runs,
+        rerun=options.rerun,
+    )
+
+
+def _dataset_options(options: argparse.Namespace) -> DatasetOptions:
+    return DatasetOptions(
+        formats=options.format,
+        outputs=options.dataset_output,
+        images=options.images,
+        validation=options.validation,
+        zipped=options.zip,
+    )
+
+
+def comparison_options(options: argparse.Namespace, against: str) -> ComparisonOptions:
+    """A comparison with the run ``against``, under the limits that all ``--limit`` say."""
+    return ComparisonOptions.model_validate(dict(options.limit) | {"against": against})
+
+
+def _add_run(commands: Any) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        "run",
+        help="stage, ingest, launch, wait, export, summarize",
+        description="Run the pipeline on a source. The same command again finds the same run and goes on with it.",
+        epilog="example: darkroom run ./photos --workflow photo-audit --format coco --expect max_failures=0",
+    )
+    _add_source(command)
+    command.add_argument(
+        "--workflow", required=True, metavar="ID", help="id of a workflow, or a definition file such as ./mine.json"
+    )
+    command.add_argument(
+        "--platform",
+        default=EMBEDDED,
+        metavar="embedded|roboflow|URL",
+        help="where the work is done (default: embedded, a server on this machine, started on the spot)",
+    )
+    _add_repeated(command, "--param", _parameter, "NAME=VALUE", "a parameter of the workflow")
+    command.add_argument(
+        "--transfer",
+        default="auto",
+        choices=get_args(AskedTransfer),
+        help="whether the platform fetches the files from signed URLs, or they are uploaded from here "
+        "(default: auto, by reference wherever the platform can reach them)",
+    )
+    command.add_argument(
+        "--only-new", action="store_true", help="only what is new or changed since the last such run of this source"
+    )
+    command.add_argument(
+        "--destination", default="", metavar=PLACE, help="folder or bucket that the results are published to as well"
+    )
+    _add_runs_option(command)
+    command.add_argument(
+        "--rerun", default="", type=_label, metavar="LABEL", help="do the same work afresh under this label"
+    )
+    _add_export(command.add_argument_group("what is exported"))
+    _add_datasets(command.add_argument_group("datasets, written to datasets/ in the run's folder"))
+    _add_judging(command.add_argument_group("judging the results"))
+    return command
+
+
+def _add_export(group: Any) -> None:
+    group.add_argument(
+        "--stage", default="", metavar="NAME", help="stage of the job whose output is taken (default: the export stage)"
+    )
+    _add_repeated(group, "--part", str, "NAME", "only this part of the output")
+
+
+def _add_datasets(group: Any) -> None:
+    _add_repeated(group, "--format", str, "NAME", "coco, yolo, voc, csv, jsonl, classification-folders, or your own")
+    _add_repeated(group, "--dataset-output", str, "NAME", "only predictions of this output of the workflow")
+    group.add_argument(
+        "--images",
+        default="none",
+        choices=get_args(AskedImages),
+        help="whether the source images are put beside the annotations (default: none)",
+    )
+    group.add_argument(
+        "--validation",
+        default=0.0,
+        type=_option_of(DatasetOptions, "validation"),
+        metavar="SHARE",
+        help="share of the images in the validation split, by a stable hash of their names (default: 0, no split)",
+    )
+    group.add_argument("--zip", action="store_true", help="pack each format into one archive")
+
+
+def _add_judging(group: Any) -> None:
+    names = ", ".join(Expectations.model_fields)
+    _add_repeated(group, "--expect", _assigned_to(Expectations), "NAME=VALUE", f"a missed one fails the run: {names}")
+    group.add_argument(
+        "--compare", default="", metavar="RUN", help="compare with that run, or with the previous one of this request"
+    )
+    _add_limits(group)
+
+
+def _add_limits(group: Any) -> None:
+    names = ", ".join(name for name in ComparisonOptions.model_fields if name != "against")
+    _add_repeated(
+        group, "--limit", _assigned_to(ComparisonOptions), "NAME=VALUE", f"change from which to tell: {names}"
+    )
+
+
+def _add_stage(commands: Any) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        "stage",
+        help="list and check a source; nothing is sent",
+        description="List a source, check its files and write the manifest. Nothing is sent anywhere.",
+        epilog="example: darkroom stage 's3://bucket/2024/**/*.jpg' --references references.jsonl",
+    )
+    _add_source(command)
+    command.add_argument(
+        "--references",
+        default="",
+        metavar="FILE",
+        help="write signed references here, a JSON line each; whoever has the file can read the media until they end",
+    )
+    _add_runs_option(command)
+    return command
+
+
+def _add_server(commands: Any) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        "server", help="serve the batch API on this machine", add_help=False, prefix_chars="\0"
+    )
+    command.add_argument("arguments", nargs=argparse.REMAINDER)
+    return command
+
+
+def _add_runs(commands: Any) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        "runs", help="list the runs", description="List the runs, the latest first."
+    )
+    _add_runs_option(command)
+    return command
+
+
+def _add_show(commands: Any) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        "show", help="show one run", description="Show one run, as `darkroom run` ended."
+    )
+    _add_key(command, "run")
+    _add_runs_option(command)
+    return command
+
+
+def _add_compare(commands: Any) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        "compare",
+        help="compare two runs",
+        description="Compare class mix, confidence, failures and throughput of two finished runs. "
+        "Exit status 3 when a change is beyond its limit.",
+        epilog="example: darkroom compare 3f0c 9a1b --limit class_shift=0.1",
+    )
+    _add_key(command, "before")
+    _add_key(command, "now")
+    _add_limits(command)
+    command.add_argument("--json", action="store_true", help="print the comparison as JSON")
+    _add_runs_option(command)
+    return command
+
+
+def _add_replay(commands: Any) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        "replay",
+        help="do a run again and compare the results",
+        description="Process the files of a finished run once more, as its run.json says, and compare the results row "
+        "by row. Exit status 1 when they differ.",
+        epilog="example: darkroom replay 3f0c",
+    )
+    _add_key(command, "run")
+    _add_runs_option(command)
+    return command
+
+
+_ADDERS: Mapping[str, Callable[[Any], argparse.ArgumentParser]] = {
+    "run": _add_run,
+    "stage": _add_stage,
+    "compare": _add_compare,
+    "replay": _add_replay,
+    "runs": _add_runs,
+    "show": _add_show,
+    "server": _add_server,
+}
+
+
+def _add_source(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="folder, s3://, gs://, az:// or sftp:// place, pattern such as 's3://bucket/2024/**/*.jpg', "
+        "or references.jsonl",
+    )
+
+
+def _add_key(command: argparse.ArgumentParser, name: str) -> None:
+    command.add_argument(name, metavar=name.upper(), help="key of a run, or its first digits")
+
+
+def _add_runs_option(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--runs", metavar=PLACE, help="folder of the runs, here or in a bucket (default: DARKROOM_RUNS or ./runs)"
+    )
+
+
+def _add_repeated(group: Any, flag: str, read: Callable[[str], Any], metavar: str, text: str) -> None:
+    group.add_argument(
+        flag, action="append", default=[], type=read, metavar=metavar, help=f"{text}; may be given several times"
+    )
+
+
+def _parameter(text: str) -> Any:
+    return _told(parse_parameter, text)
+
+
+def _label(text: str) -> Any:
+    return _told(check_label, text)
+
+
+def _assigned_to(model: type[BaseModel]) -> Callable[[str], Any]:
+    return lambda text: _told(lambda words: parse_option(model, words), text)
+
+
+def _option_of(model: type[BaseModel], name: str) -> Callable[[str], Any]:
+    return lambda text: _told(lambda value: parse_option(model, f"{name}={value}"), text)[1]
+
+
+def _told(read: Callable[[str], Any], text: str) -> Any:
+    try:
+        return read(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

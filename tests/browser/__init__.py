@@ -1,0 +1,1 @@
+"""A headless Chromium for tests: pages are opened, looked at and used as a person would."""
