@@ -11,7 +11,7 @@ from tasks.media.manifest import find_row
 from tasks.results.compare import Comparison
 from tasks.results.expectations import Verdict
 from tasks.results.report.data import read_report_data
-from tasks.results.report.images import OpenSource
+from tasks.results.report.images import OpenSource, image_columns
 from tasks.results.report.model import Counts, Report, StepTime
 from tasks.results.report.writing import write_report
 from tasks.steps.context import Run
@@ -109,9 +109,14 @@ def _notes(records: StepRecords) -> tuple[str, ...]:
     return tuple(f"{count} {what}." for count, what in told if count)
 
 
-def _source_opener(run: Run) -> OpenSource:
-    """Opens the few source images that the contact sheet shows."""
+def _source_opener(run: Run) -> OpenSource | None:
+    """Opens the few source images that the contact sheet shows.
+
+    What lies elsewhere stays there where the workflow has made pictures, which lie here.
+    """
     source = run.target.source
+    if not source.is_local and image_columns(run.folder.results):
+        return None
 
     def open_source(key: str) -> IO[bytes]:
         return source.open(find_row(run.folder.manifest, key).item())

@@ -73,7 +73,7 @@ def contact_sheet(
     if not results.exists():
         return []
     columns = _Columns(
-        tuple(_columns_of_kind(results, b"image")[:OUTPUTS_SHOWN]),
+        tuple(image_columns(results)[:OUTPUTS_SHOWN]),
         tuple(_columns_of_kind(results, b"value")[:VALUES_SHOWN]),
     )
     rows = list(_rows(results, columns, _pick(results, limit)))
@@ -88,6 +88,11 @@ def contact_sheet(
 def count_columns(results: Path) -> list[str]:
     """Columns of ``results.parquet`` that say how many predictions an image has, one for each output."""
     return _columns_of_kind(results, b"count")
+
+
+def image_columns(results: Path) -> list[str]:
+    """Columns of ``results.parquet`` that name images which the workflow made."""
+    return _columns_of_kind(results, b"image")
 
 
 def _columns_of_kind(results: Path, kind: bytes) -> list[str]:

@@ -122,5 +122,5 @@ def test_request_of_a_run_that_was_exported_again_is_the_last_one(bench: Bench) 
     run_all(again)
     lock = read_lock(RunFolder(Path(run.folder.root)))
     assert lock["request"]["export"]["parts"] == ["aggregated-results"]
-    assert "--part aggregated-results" in lock["command"]
+    assert "--part=aggregated-results" in lock["command"]
     assert pq.read_table(run.folder.results).num_rows == 1
