@@ -247,6 +247,12 @@ def test_base_url_that_is_none_is_bad_input(url: str) -> None:
     assert KEY not in str(caught.value)
 
 
+def test_base_url_with_a_login_is_refused_without_showing_it() -> None:
+    with pytest.raises(BadInput, match="holds a login") as caught:
+        Transport("http://user:secretpw@127.0.0.1:9", SecretStr(KEY))
+    assert "secretpw" not in str(caught.value)
+
+
 def test_base_url_with_a_bad_port_is_bad_input() -> None:
     with Transport("http://127.0.0.1:port", SecretStr(KEY)) as transport, pytest.raises(BadInput, match="port"):
         count(transport)

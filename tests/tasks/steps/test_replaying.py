@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,16 @@ def test_replay_that_was_killed_is_gone_on_with_and_the_next_one_is_done_afresh(
     assert replay_of(run).request.rerun == f"replay-{key}-2"
     assert replayed(bench, run).folder.key not in (first.folder.key, key)
     assert replay_of(first).request.rerun == f"replay-{first.folder.key}-1"
+
+
+def test_replay_that_was_deleted_does_not_bring_an_older_one_back(bench: Bench) -> None:
+    fill(bench)
+    run = original(bench)
+    first = replayed(bench, run)
+    run_all(first)
+    run_all(replayed(bench, run))
+    shutil.rmtree(first.folder.root)
+    assert replay_of(run).request.rerun == f"replay-{run.folder.key}-3"
 
 
 def test_finished_replays_are_counted_where_runs_lie_in_a_bucket(bench: Bench, tmp_path: Path) -> None:

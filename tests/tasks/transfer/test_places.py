@@ -82,6 +82,16 @@ def test_put_replaces(made: Place, tmp_path: Path) -> None:
         assert (tmp_path / "copy").read_text() == text
 
 
+def test_remove_takes_one_file_and_minds_none_that_is_missing(made: Place, tmp_path: Path) -> None:
+    folder = write(tmp_path, NAMES)
+    for _ in put_all(made, folder, LocalSource(folder).list()):
+        pass
+    for _ in ("there", "gone"):
+        made.remove(NAMES[1])
+    assert {item.key for item in made.files()} == {*NAMES} - {NAMES[1]}
+    assert not made.has(NAMES[1])
+
+
 def test_url_of_a_place_ends_without_a_slash(writable) -> None:
     assert open_place(f"{writable.url}/").url == writable.url
     assert open_place(f"{writable.url}/a/b/").url == f"{writable.url}/a/b"

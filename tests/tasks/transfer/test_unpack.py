@@ -85,6 +85,16 @@ def test_hostile_member_is_refused_and_the_rest_kept(tmp_path, hostile, reason):
     assert everything_below(tmp_path / "in") == ["out/good", "out/later"]
 
 
+def test_member_that_would_take_the_place_of_another_file_is_refused(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "all.jsonl").write_bytes(b"fetched")
+    members = [("all.jsonl", b"forged"), ("./all.jsonl/x", b"forged"), ("a.png/all.jsonl", b"own")]
+    unpacked = unpack_tar(pack(tmp_path / "a.tar.gz", *members), tmp_path / "out", taken=["all.jsonl"])
+    assert [file.name for file in unpacked.files] == ["a.png/all.jsonl"]
+    assert (tmp_path / "out" / "all.jsonl").read_bytes() == b"fetched"
+    assert len(unpacked.refused) == 2
+
+
 def test_file_through_a_symlink_of_the_archive_does_not_escape(tmp_path):
     outside = tmp_path / "outside"
     outside.mkdir()
