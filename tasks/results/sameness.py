@@ -14,10 +14,9 @@ from typing import TypeVar
 from tasks.core.errors import BadInput
 from tasks.media.versions import VersionIndex
 from tasks.results.rows import ComparedTable, Row
-from tasks.results.tables import PREDICTIONS_FILE, RESULTS_FILE
+from tasks.results.tables import FAILURES_FILE, PREDICTIONS_FILE, RESULTS_FILE
 from tasks.results.writer import read_batches
 
-FAILURES_FILE = "failures.parquet"
 MOST_EXAMPLES = 20
 SHOWN_DIFFERENCES = 3
 _Rows = tuple[list[Row], ...]

@@ -32,6 +32,7 @@ from tasks.results.writer import ROWS_PER_GROUP, RowWriter, TableWriter
 
 RESULTS_FILE = "results.parquet"
 PREDICTIONS_FILE = "predictions.parquet"
+FAILURES_FILE = "failures.parquet"
 _STORE_FILE, _RUNS_FILE, _SPOOL_FILE = ".results.sqlite", ".results.arrow", ".results.jsonl"
 """Scratch, in the folder of the tables."""
 PREDICTIONS_PER_GROUP = 64 * 1024

@@ -10,6 +10,7 @@ from typing import Any
 
 from tasks.core.errors import NotFound, UrlExpired
 from tasks.core.threads import map_bounded
+from tasks.results.exported import ARCHIVES
 from tasks.roboflow_api.models import BatchPart, FileMetadata
 from tasks.roboflow_api.retrying import retry
 from tasks.roboflow_api.urls import FreshUrls
@@ -25,7 +26,6 @@ STEP = "export"
 PARALLEL = 8
 MOST_IN_GROUP = 50
 """Files that are fetched one after the other and then flushed and written down together."""
-ARCHIVES = (".tar.gz", ".tgz", ".tar")
 UNPACKED = ".unpacked"
 """Folder of notes about archives, below the run's."""
 SHOWN = "shown"

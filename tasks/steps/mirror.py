@@ -25,6 +25,7 @@ from tasks.core.journal import Journal
 from tasks.core.run_folder import STAGING, RunFolder, adopt, staging_folder
 from tasks.sources.base import MediaObject
 from tasks.sources.local import LocalSource
+from tasks.transfer.download import UNFINISHED
 from tasks.transfer.places import Place, get_all, put_all
 from tasks.transfer.sent import SentFiles
 
@@ -32,7 +33,6 @@ from tasks.transfer.sent import SentFiles
 INGEST, EXPORT = "ingest", "export"
 ELSEWHERE = "elsewhere"
 """The part of ingest that stands for whatever another machine may have sent since its last push."""
-_UNFINISHED_FILES = (".part", ".part.json")
 
 
 class TakenOver(Terminal):
@@ -165,7 +165,7 @@ def _data(folder: RunFolder, *, exported: bool) -> Iterator[MediaObject]:
         unfinished = item.key.startswith(folder.datasets.name + "/") and is_hidden(item.key)
         own = item.key.startswith(".") or unfinished or item.key in (folder.journal.name, folder.summary.name)
         early = item.key.startswith(folder.export.name + "/") and not exported
-        if not (own or early or item.key.endswith(_UNFINISHED_FILES)):
+        if not (own or early or item.key.endswith(UNFINISHED)):
             yield item
 
 

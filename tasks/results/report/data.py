@@ -8,10 +8,8 @@ from pathlib import Path
 from tasks.results.report.distributions import all_confidences, count_classes, detections_per_image, histograms
 from tasks.results.report.images import OpenSource, contact_sheet
 from tasks.results.report.model import CONTACT_SHEET_IMAGES, EXAMPLES_PER_REASON, FailureGroup, ReportData
-from tasks.results.tables import PREDICTIONS_FILE, RESULTS_FILE
+from tasks.results.tables import FAILURES_FILE, PREDICTIONS_FILE, RESULTS_FILE
 from tasks.results.writer import read_batches
-
-FAILURES_FILE = "failures.parquet"
 
 
 def read_report_data(
