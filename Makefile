@@ -17,6 +17,8 @@ BENCH ?=
 
 export UV_NO_PROGRESS = 1
 export UV_PYTHON_DOWNLOADS = never
+# Where it is set, every process would compile every module anew: seconds for each.
+export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: help
 help: ## List the targets
@@ -35,7 +37,7 @@ samples: setup
 
 .PHONY: test
 test: setup .venv-readers/ready .venv-emulators/ready .venv-emulators/azurite/ready ## Run all tests; TESTS=path for some
-	@$(BIN)/pytest -n $(JOBS) --dist loadfile $(TESTS)
+	@$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 .PHONY: lint
 lint: .venv/ready ## Check style and types

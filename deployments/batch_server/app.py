@@ -50,6 +50,7 @@ def create_app(settings: ServerSettings, engine: Engine, world: World | None = N
         return {"status": "ok"}
 
     # Routes are tried one after the other: those that are asked for most come first.
+    app.router.routes.insert(0, blobs.files)
     for router in (blobs.router, staging.router, ingests.router, jobs.router, workflows.router):
         app.include_router(router)
     return app

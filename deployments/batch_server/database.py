@@ -4,8 +4,8 @@ Times are seconds since the epoch (UTC); paths are relative to the data folder, 
 client was told about is on disk: SQLite runs in WAL mode with a flush at every commit.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from threading import Lock
 from typing import Any
 
@@ -15,6 +15,7 @@ from sqlalchemy import (
     Engine,
     ForeignKey,
     Index,
+    Select,
     UniqueConstraint,
     create_engine,
     event,
@@ -275,6 +276,27 @@ class Database:
         engine = self._engine.execution_options(writes=True)
         with self._writing, Session(engine, expire_on_commit=False) as session, session.begin():
             yield session
+
+    def lookup(self, statement: Select[Any]) -> Callable[..., tuple[Any, ...] | None]:
+        """A query to be asked very often: it goes to the driver as it is, a twelfth of a session's time.
+
+        Args:
+            statement: With named parameters; it finds one row at most.
+
+        Returns:
+            A function that takes the parameters and gives the row's columns, or `None`.
+        """
+        compiled = statement.compile(self._engine)
+        names = compiled.positiontup if compiled.positional else None
+
+        def look(**values: Any) -> tuple[Any, ...] | None:
+            asked = compiled.construct_params(values)
+            with closing(self._engine.raw_connection()) as connection, closing(connection.cursor()) as cursor:
+                cursor.execute(str(compiled), asked if names is None else [asked[name] for name in names])
+                row: tuple[Any, ...] | None = cursor.fetchone()
+                return row
+
+        return look
 
     def close(self) -> None:
         """Close every connection."""

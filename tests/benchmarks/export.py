@@ -20,8 +20,9 @@ from pathlib import Path
 
 from tasks.core.services import free_port
 from tests.benchmarks.accounts import clean_environment
+from tests.benchmarks.collect import BATCH, KEY
 from tests.benchmarks.costs import ROOT, Cost, cpu_seconds, note, print_table, run, spread
-from tests.benchmarks.make_output import BATCH, KEY, MEMBERS
+from tests.benchmarks.make_output import MEMBERS
 from tests.benchmarks.references import CLIENT
 from tests.benchmarks.references import KEY as API_KEY
 from tests.emulators.process import running, speaks_http

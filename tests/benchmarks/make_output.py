@@ -23,10 +23,9 @@ from deployments.batch_server.database import Database, FileRow, PartRow
 from deployments.batch_server.store.batches import MULTIPART, BatchStore
 from tasks.media.manifest import SCHEMA
 from tasks.steps import ingest
+from tests.benchmarks.collect import BATCH, KEY
 
-BATCH = "bench-export"
 RESULTS, ARCHIVES = "results", "images-archives"
-KEY = "be0c4be0c4be0c4b"
 MEMBERS, MEMBER_BYTES = 100, 6000
 DAY = 24 * 3600.0
 CLASSES = ("screw", "washer", "nut", "bolt")

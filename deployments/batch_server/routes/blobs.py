@@ -10,6 +10,8 @@ import anyio
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from deployments.batch_server.blobs import BodyCut
 from deployments.batch_server.refusals import BadRequest, NotFound
@@ -69,21 +71,28 @@ def get_image(seq: int, request: Request, services: ServicesOf) -> Response:
     return _serve(request, _Served(services.blobs.locate(row.path), row.offset, row.size, etag))
 
 
-def get_file(request: Request) -> Response:
+class _FileDownload:
     """A file that a job made.
 
-    There may be hundreds of thousands of them, each small: it is no route of FastAPI's, which would take more time for
-    each than everything else together.
+    There may be hundreds of thousands of them, each small: it is an ASGI application of its own, as FastAPI would take
+    more time for each than everything else together.
     """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await run_in_threadpool(_get_file, Request(scope))
+        await response(scope, receive, send)
+
+
+files = Route(f"{router.prefix}/files/{{seq:int}}", _FileDownload(), methods=["GET"])
+
+
+def _get_file(request: Request) -> Response:
     services: Services = request.app.state.services
     _check(request, services, request.query_params.get("expires", ""), request.query_params.get("signature", ""))
     row = services.outputs.file(request.path_params["seq"])
     # RFC 9530; it speaks of the whole file, whatever range of it is sent.
     digest = {"Repr-Digest": f"sha-256=:{base64.b64encode(bytes.fromhex(row.sha256)).decode()}:"}
     return _serve(request, _Served(services.settings.data / row.path, 0, row.size, row.sha256, digest))
-
-
-router.add_route(f"{router.prefix}/files/{{seq:int}}", get_file, methods=["GET"])
 
 
 def _check(request: Request, services: Services, expires: str, signature: str) -> None:

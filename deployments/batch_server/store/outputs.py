@@ -9,7 +9,6 @@ from deployments.batch_server.refusals import NotFound
 
 _FILES = FileRow.__table__.c
 _BY_SEQ = select(_FILES.path, _FILES.size, _FILES.sha256).where(_FILES.seq == bindparam("seq"))
-"""Made once and of columns, not of objects: the download of a small file spends much of its time in the database."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +25,11 @@ class OutputStore:
     """Finds output files for download."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self._row = database.lookup(_BY_SEQ)
 
     def file(self, seq: int) -> StoredFile:
         """An output file by its sequence number, or NotFound."""
-        with self._database.read() as session:
-            row = session.execute(_BY_SEQ, {"seq": seq}).one_or_none()
-            if row is None:
-                raise NotFound("this file is not here any more: list the batch again")
-            return StoredFile(*row)
+        row = self._row(seq=seq)
+        if row is None:
+            raise NotFound("this file is not here any more: list the batch again")
+        return StoredFile(*row)

@@ -13,6 +13,7 @@ import pytest
 
 from deployments.batch_server.engine.interface import Chunk, EngineFailure
 from deployments.batch_server.engine.pool import EnginePool
+from tests.waiting import wait_for
 
 from .conftest import (
     ENGINE_PYTHON,
@@ -80,7 +81,8 @@ def test_a_killed_worker_costs_a_retry_and_no_image(pool, make_chunk):
 
     def kill_at_some(done):
         if done in (3, 20):
-            os.kill(engine_processes()[1][0], signal.SIGKILL)
+            workers = wait_for(lambda: engine_processes()[1], "a worker")
+            os.kill(workers[0], signal.SIGKILL)
 
     result = pool.submit(chunk, kill_at_some).result(60)
     assert (result.processed, result.failed) == (40, 0)
