@@ -8,6 +8,8 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
+from tasks.core.identity import ResultOptions
+from tasks.core.job_options import JobOptions, WaitOptions
 from tasks.core.options import (
     AskedImages,
     ComparisonOptions,
@@ -17,7 +19,9 @@ from tasks.core.options import (
     parse_option,
 )
 from tasks.core.request import AskedTransfer, RunRequest, check_label, parse_parameter
-from tasks.roboflow_api.platform import EMBEDDED
+from tasks.roboflow_api.models import CompilationDevice
+from tasks.roboflow_api.platform import CLOUD, EMBEDDED
+from tasks.steps.compiling import DEADLINE_HOURS, CompilationOptions
 
 Command = Callable[[argparse.Namespace], int]
 PLACE = "PLACE"
@@ -58,6 +62,9 @@ def asked_run(options: argparse.Namespace, runs: str) -> RunRequest:
         datasets=_dataset_options(options),
         expectations=Expectations.model_validate(dict(options.expect)),
         comparison=comparison_options(options, options.compare),
+        options=ResultOptions.model_validate(dict(options.option)),
+        job=JobOptions.model_validate(dict(options.job)),
+        wait=WaitOptions.model_validate(dict(options.wait)),
         destination=options.destination,
         runs=options.runs or runs,
         rerun=options.rerun,
@@ -114,10 +121,20 @@ def _add_run(commands: Any) -> argparse.ArgumentParser:
     command.add_argument(
         "--rerun", default="", type=_label, metavar="LABEL", help="do the same work afresh under this label"
     )
+    _add_job(command.add_argument_group("the job"))
     _add_export(command.add_argument_group("what is exported"))
     _add_datasets(command.add_argument_group("datasets, written to datasets/ in the run's folder"))
     _add_judging(command.add_argument_group("judging the results"))
     return command
+
+
+def _add_job(group: Any) -> None:
+    for flag, model, text in (
+        ("--option", ResultOptions, "what comes out, part of what makes it this run"),
+        ("--job", JobOptions, "how the job runs; a failed one is restarted with the present values"),
+        ("--wait", WaitOptions, "how its end is waited for"),
+    ):
+        _add_repeated(group, flag, _assigned_to(model), "NAME=VALUE", f"{text}: {', '.join(model.model_fields)}")
 
 
 def _add_export(group: Any) -> None:
@@ -181,9 +198,16 @@ def _add_stage(commands: Any) -> argparse.ArgumentParser:
 
 
 def _add_server(commands: Any) -> argparse.ArgumentParser:
-    command: argparse.ArgumentParser = commands.add_parser(
-        "server", help="serve the batch API on this machine", add_help=False, prefix_chars="\0"
-    )
+    return _add_process(commands, "server", "serve the batch API on this machine")
+
+
+def _add_webhooks(commands: Any) -> argparse.ArgumentParser:
+    return _add_process(commands, "webhooks", "receive notifications and resume the flow runs that wait for them")
+
+
+def _add_process(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
+    """A command that becomes another process, which has a parser of its own."""
+    command: argparse.ArgumentParser = commands.add_parser(name, help=text, add_help=False, prefix_chars="\0")
     command.add_argument("arguments", nargs=argparse.REMAINDER)
     return command
 
@@ -234,14 +258,78 @@ def _add_replay(commands: Any) -> argparse.ArgumentParser:
     return command
 
 
+def _add_compile(commands: Any) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        "compile",
+        help="have a model compiled for devices",
+        description="Have a platform compile a model with TensorRT, and wait until it has. "
+        "The same command again finds the same job.",
+        epilog="example: darkroom compile my-project/3 --device nvidia-t4 --device nvidia-l4",
+    )
+    command.add_argument("model", type=_model, metavar="MODEL", help="id of the model, such as my-project/3")
+    command.add_argument(
+        "--device",
+        action="append",
+        default=[],
+        choices=get_args(CompilationDevice),
+        help="a device that it is compiled for; may be given several times (default: the platform's choice)",
+    )
+    command.add_argument(
+        "--platform",
+        default=CLOUD,
+        metavar="roboflow|URL",
+        help="where it is compiled (default: roboflow, since Darkroom's own server has no TensorRT)",
+    )
+    command.add_argument(
+        "--rerun", default="", type=_label, metavar="LABEL", help="have it compiled afresh under this label"
+    )
+    command.add_argument(
+        "--deadline-hours",
+        default=DEADLINE_HOURS,
+        type=_option_of(CompilationOptions, "deadline_hours"),
+        metavar="HOURS",
+        help=f"give up waiting after so long; the job itself goes on (default: {DEADLINE_HOURS:g})",
+    )
+    return command
+
+
+def _add_abort(commands: Any) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        "abort",
+        help="stop the job of a run",
+        description="Stop the job of a run that is under way. The command that began the run restarts the job with "
+        "what is left.",
+        epilog="example: darkroom abort 3f0c",
+    )
+    _add_key(command, "run")
+    _add_runs_option(command)
+    return command
+
+
+def _add_reap(commands: Any) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        "reap",
+        help="look after unfinished runs",
+        description="Abort the jobs of runs that were cancelled or crashed, and resume suspended runs whose job has "
+        "ended. Meant for a schedule, as the deployment reap-runs/reap.",
+        epilog="example: darkroom reap --runs s3://bucket/runs",
+    )
+    _add_runs_option(command)
+    return command
+
+
 _ADDERS: Mapping[str, Callable[[Any], argparse.ArgumentParser]] = {
     "run": _add_run,
     "stage": _add_stage,
     "compare": _add_compare,
     "replay": _add_replay,
+    "compile": _add_compile,
+    "abort": _add_abort,
+    "reap": _add_reap,
     "runs": _add_runs,
     "show": _add_show,
     "server": _add_server,
+    "webhooks": _add_webhooks,
 }
 
 
@@ -276,6 +364,12 @@ def _parameter(text: str) -> Any:
 
 def _label(text: str) -> Any:
     return _told(check_label, text)
+
+
+def _model(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty: name a model, such as my-project/3")
+    return text
 
 
 def _assigned_to(model: type[BaseModel]) -> Callable[[str], Any]:

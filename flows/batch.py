@@ -7,8 +7,10 @@ from typing import Annotated, Any
 from prefect import flow
 from pydantic import Field
 
+from flows.reaping import stop_on_end
 from flows.running import carry_out_request
 from tasks.core.identity import ResultOptions
+from tasks.core.job_options import JobOptions, WaitOptions
 from tasks.core.options import ComparisonOptions, DatasetOptions, Expectations, ExportChoice
 from tasks.core.records import NothingNew, RunSummary
 from tasks.core.request import MOST_LABEL_CHARACTERS, AskedTransfer, RunRequest
@@ -20,16 +22,26 @@ ALL_PARTS = ExportChoice()
 NO_DATASETS = DatasetOptions()
 ANYTHING = Expectations()
 NO_COMPARISON = ComparisonOptions()
+ANY_MACHINE = JobOptions()
+POLLING = WaitOptions()
 Text = Annotated[str, Field(min_length=1)]
 
 
-@flow(name="process-images", flow_run_name="{workflow} on {source}", persist_result=False)
+@flow(
+    name="process-images",
+    flow_run_name="{workflow} on {source}",
+    persist_result=False,
+    on_cancellation=[stop_on_end],
+    on_crashed=[stop_on_end],
+)
 def process_images(
     source: Text,
     workflow: Text,
     platform: Text = EMBEDDED,
     parameters: dict[str, Any] | None = None,
     options: ResultOptions = EVERYTHING,
+    job: JobOptions = ANY_MACHINE,
+    wait: WaitOptions = POLLING,
     transfer: AskedTransfer = "auto",
     only_new: bool = False,
     export: ExportChoice = ALL_PARTS,
@@ -53,7 +65,9 @@ def process_images(
         platform: Where the work is done: embedded (this machine, no account), roboflow (the cloud, with the worker's
             ROBOFLOW_API_KEY), or the URL of a batch server. Never a key.
         parameters: The workflow's own parameters, by name. Example: {"threshold": 0.5}
-        options: What is kept of the results, and how many failures are borne.
+        options: What is kept of the results; part of what makes it this run.
+        job: What the job runs on, and its limits. A failed job is restarted with the present ones.
+        wait: How the job's end is waited for, and what becomes of the job when the flow run is cancelled.
         transfer: How images get to the platform: it fetches them by reference, from URLs signed here, or they are
             uploaded from here. By default by reference wherever the platform can reach them.
         only_new: Only what is new or has changed since this source was last processed with this workflow.
@@ -81,6 +95,8 @@ def process_images(
         platform=platform,
         parameters=parameters or {},
         options=options,
+        job=job,
+        wait=wait,
         transfer=transfer,
         only_new=only_new,
         export=export,

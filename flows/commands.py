@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NoReturn
 
 from flows.arguments import Command, asked_run, comparison_options, parse
 from flows.prefect_server import managed_prefect_api, prefect_warming_up
@@ -22,7 +22,8 @@ from flows.terminal import (
     watched_run,
     wide_console,
 )
-from tasks.core.errors import BadInput, DarkroomError, LocalFault, local_fault
+from tasks.core.errors import BadInput, DarkroomError, LocalFault, damaged, local_fault
+from tasks.core.identity import remote_id
 from tasks.core.options import Expectations, ExportChoice
 from tasks.core.records import NothingNew, RunSummary
 from tasks.core.redaction import redact
@@ -31,10 +32,12 @@ from tasks.core.run_folder import RunFolder, find_run, list_runs, read_lock
 from tasks.core.settings import Settings, load_settings
 from tasks.results.compare import compare as compare_facts
 from tasks.results.facts import facts_of
+from tasks.roboflow_api.platform import open_platform
 from tasks.sources.registry import FROM_VARIABLE, holds_secret, is_bucket_url
 from tasks.steps.datasets import check_datasets
-from tasks.steps.previous import open_run
-from tasks.steps.runs import open_runs, runs_folder, visible_runs
+from tasks.steps.previous import open_run, request_of
+from tasks.steps.reaping import stop_job
+from tasks.steps.runs import open_runs, outlined_runs, runs_folder, visible_runs
 from tasks.steps.stage import answering_source, find_finished, left_out, open_target
 
 SOURCE_VARIABLE = "DARKROOM_SOURCE"
@@ -160,7 +163,16 @@ def stage(options: argparse.Namespace) -> int:
 
 def server(options: argparse.Namespace) -> int:
     """``darkroom server``: becomes the batch server's process."""
-    command = [sys.executable, "-m", "deployments.batch_server", *options.arguments]
+    _become("deployments.batch_server", options.arguments)
+
+
+def webhooks(options: argparse.Namespace) -> int:
+    """``darkroom webhooks``: becomes the process of the receiver of notifications."""
+    _become("deployments.webhooks", options.arguments)
+
+
+def _become(module: str, arguments: Sequence[str]) -> NoReturn:
+    command = [sys.executable, "-m", module, *arguments]
     os.execv(sys.executable, command)  # noqa: S606 - our own module, arguments as a list
 
 
@@ -226,12 +238,64 @@ def replay(options: argparse.Namespace) -> int:
     return 0
 
 
+def abort(options: argparse.Namespace) -> int:
+    """``darkroom abort``: stops the job of a run."""
+    settings = load_settings()
+    named = options.runs or settings.runs
+    with outlined_runs(open_runs(named, settings), options.run) as place:
+        folder = find_run(place, options.run, named)
+        request = request_of(folder)
+    if request is None:
+        raise damaged(folder.lock_file)
+    with open_platform(request.platform, settings) as platform:
+        stopped = stop_job(platform, folder.key)
+    done = "is aborted; go on with: " + request.command() if stopped else "is not under way: nothing to abort"
+    print(f"job {remote_id(folder.key)} {done}")
+    return 0
+
+
+def reap(options: argparse.Namespace) -> int:
+    """``darkroom reap``: looks after unfinished runs."""
+    settings = load_settings()
+    with managed_prefect_api(settings.home):
+        from flows.reaping import reap_runs
+
+        with watched_run():
+            reaped = reap_runs(runs=options.runs or "")
+    print(reaped.line())
+    return 0
+
+
+def compilation(options: argparse.Namespace) -> int:
+    """``darkroom compile``: a model, compiled by a platform."""
+    settings = load_settings()
+    # The platform first: what cannot be is told before anything is started.
+    with starting() as started, open_platform(options.platform, settings), managed_prefect_api(settings.home):
+        from flows.compilation import compile_model
+
+        started()
+        with watched_run():
+            compiled = compile_model(
+                model=options.model,
+                devices=tuple(options.device),
+                platform=options.platform,
+                rerun=options.rerun,
+                deadline_hours=options.deadline_hours,
+            )
+    print(compiled.line())
+    return 0
+
+
 COMMANDS: Mapping[str, Command] = {
     "run": run,
     "stage": stage,
     "compare": compare,
     "replay": replay,
+    "compile": compilation,
+    "abort": abort,
+    "reap": reap,
     "runs": runs,
     "show": show,
     "server": server,
+    "webhooks": webhooks,
 }

@@ -8,6 +8,7 @@ from prefect import flow
 from prefect.logging import get_run_logger
 from pydantic import Field
 
+from flows.reaping import stop_on_end
 from flows.running import carry_out_request
 from tasks.core.errors import ResultsDiffer
 from tasks.core.records import Replayed, RunSummary
@@ -18,7 +19,13 @@ from tasks.steps.replaying import replay_request
 from tasks.steps.runs import open_runs
 
 
-@flow(name="replay-run", flow_run_name="replay {run}", persist_result=False)
+@flow(
+    name="replay-run",
+    flow_run_name="replay {run}",
+    persist_result=False,
+    on_cancellation=[stop_on_end],
+    on_crashed=[stop_on_end],
+)
 def replay_run(run: Annotated[str, Field(min_length=1)], runs: str = "") -> Replayed:
     """Process the files of a finished run once more, as its run.json says, and compare the results row by row.
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from prefect.logging import get_run_logger
 
+from flows.suspending import check_wait, leaving_no_job, own_id, suspend_until_ended, suspended_before
 from tasks.compare import compare_run
 from tasks.core.errors import RunFailed
 from tasks.core.journal import Journal
@@ -24,8 +25,9 @@ from tasks.publish import publish_results
 from tasks.stage import stage_media
 from tasks.steps.conclude import bring_home, complete, kept, place_of, remember
 from tasks.steps.context import Run, Target
+from tasks.steps.flow_runs import note_owner
 from tasks.steps.judging import finished_as_asked
-from tasks.steps.stage import open_target
+from tasks.steps.stage import open_target, staged_before
 from tasks.summarize import summarize_run
 from tasks.wait import wait_for_job
 
@@ -38,15 +40,23 @@ def carry_out_request(request: RunRequest, settings: Settings) -> RunSummary | N
         RunFailed: the job failed, files are missing from the reconciliation, or an expectation was missed.
     """
     begun = time.monotonic()
+    check_wait(request)
     with open_target(request, settings) as target:
+        if key := suspended_before(target):
+            return _carry_on(*staged_before(target, key), begun, resumed=True)
         staged = stage_media(target)
         if isinstance(staged, NothingNew):
             return staged
-        with _held_run(target, staged) as run:
-            known = finished_as_asked(run)
-            if known is not None and request.comparison.against:
-                compare_run(run)
-            return _conclude(run, known or process_kept(run, staged, begun))
+        return _carry_on(target, staged, begun)
+
+
+def _carry_on(target: Target, staged: Staged, begun: float, *, resumed: bool = False) -> RunSummary:
+    """What is left to do of a staged run."""
+    with _held_run(target, staged, resumed=resumed) as run:
+        known = finished_as_asked(run)
+        if known is not None and target.request.comparison.against:
+            compare_run(run)
+        return _conclude(run, known or process_kept(run, staged, begun))
 
 
 def process_kept(run: Run, staged: Staged, begun: float) -> RunSummary:
@@ -62,8 +72,10 @@ def process_kept(run: Run, staged: Staged, begun: float) -> RunSummary:
 def process(run: Run, staged: Staged, begun: float) -> RunSummary:
     """The steps after staging, on a run that this process holds."""
     ingested = ingest_files(run, staged.to_send)
-    launched = launch_job(run)
-    finished = wait_for_job(run)
+    with leaving_no_job(run):
+        launched = launch_job(run)
+        suspend_until_ended(run)
+        finished = wait_for_job(run)
     exported = export_results(run, finished)
     return summarize_run(run, StepRecords(staged, ingested, launched, finished, exported), begun)
 
@@ -87,12 +99,15 @@ def _conclude(run: Run, summary: RunSummary) -> RunSummary:
 
 
 @contextmanager
-def _held_run(target: Target, staged: Staged) -> Iterator[Run]:
-    """The staged run with its journal, held against other processes."""
+def _held_run(target: Target, staged: Staged, *, resumed: bool) -> Iterator[Run]:
+    """The staged run with its journal, held against other processes, and this flow run noted in it."""
     folder = RunFolder(staged.folder)
 
     def tell() -> None:
         get_run_logger().warning("run %s is under way in another process: waiting for it", staged.key)
 
     with folder.held(tell), Journal(folder.journal) as journal:
-        yield kept(Run(target, folder, journal, Silent()))
+        run = kept(Run(target, folder, journal, Silent(), resumed=resumed))
+        if folder.finished() is None:
+            note_owner(run, own_id())
+        yield run

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 KEY_DIGITS = 16
 MediaKind = Literal["images"]
+AggregationFormat = Literal["jsonl", "csv"]
+InferenceBackend = Literal["auto", "old-inference", "inference-models"]
 
 
 class ResultOptions(BaseModel):
@@ -32,12 +34,26 @@ class ResultOptions(BaseModel):
         title="Image input",
         description="Name of the workflow's image input, where it is not the only one. Example: image",
     )
-    max_image_failure_rate: float | None = Field(
+    aggregation_format: AggregationFormat = Field(
+        default="jsonl",
+        title="Aggregation format",
+        description="How the platform writes the results of all images into one file: jsonl, which keeps the types of "
+        "values, or csv, in which nested values are JSON text.",
+    )
+    inference_backend: InferenceBackend = Field(
+        default="auto",
+        title="Inference backend",
+        description="Which of the platform's two runtimes serves models: old-inference, inference-models, or auto.",
+    )
+    images_metadata_part: str | None = Field(
         default=None,
-        ge=0,
-        le=1,
-        title="Failure rate allowed",
-        description="Share of a task's images that may fail before the job fails, from 0 to 1.",
+        title="Metadata part",
+        description="Part of the batch that holds metadata of the images, in batches that a platform has made.",
+    )
+    images_metadata_mapping: dict[str, str] | None = Field(
+        default=None,
+        title="Metadata mapping",
+        description='Which metadata goes to which input of the workflow, by name. Example: {"camera": "camera_id"}',
     )
 
 

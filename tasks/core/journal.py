@@ -22,6 +22,28 @@ from tasks.core.files import sync_folder
 Entry = dict[str, Any]
 
 
+def read_confirmed(path: Path, step: str, part: str) -> Entry | None:
+    """The confirmation of that part in a journal that another process may be writing, or ``None``.
+
+    Nothing of the file is changed, and a last line that is not whole yet is left aside.
+
+    Raises:
+        LocalFault: another line is damaged.
+    """
+    found: Entry | None = None
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                entry = json.loads(line) if line.endswith(b"\n") else {}
+                if (entry.get("step"), entry.get("part")) == (step, part):
+                    found = entry if entry["event"] == "done" else None
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise damaged(path) from None
+    return found
+
+
 class Journal:
     """An append-only file of JSON lines; safe to use from several threads of one process.
 

@@ -7,7 +7,8 @@ another form or judged by another measure.
 from __future__ import annotations
 
 import json
-from typing import Any, Literal, get_origin
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -146,7 +147,7 @@ class ComparisonOptions(_Options):
 def parse_option(model: type[BaseModel], text: str) -> tuple[str, Any]:
     """``NAME=VALUE`` as the command line takes it: a field of ``model`` and its checked value.
 
-    A list is a JSON list, or its items with commas between them.
+    A list is a JSON list, or its items with commas between them; a mapping is a JSON object.
 
     Raises:
         ValueError: there is no such field, or it cannot have that value; the message is one line.
@@ -154,15 +155,20 @@ def parse_option(model: type[BaseModel], text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals or name not in model.model_fields:
         raise ValueError(f"{text!r} is not NAME=VALUE with one of the names {', '.join(model.model_fields)}")
-    is_list = get_origin(model.model_fields[name].annotation) is list
     try:
-        given = _items(value) if is_list else value
+        given = _read(model.model_fields[name].annotation, value)
         return name, getattr(model.model_validate({name: given}), name)
     except json.JSONDecodeError:
-        raise ValueError(f"{name}={value}: neither a JSON list nor items with commas between them") from None
+        raise ValueError(f"{name}={value}: not the JSON that it begins as") from None
     except ValidationError as error:
         raise ValueError(f"{name}={value}: {error.errors()[0]['msg']}") from None
 
 
-def _items(value: str) -> Any:
-    return json.loads(value) if value.startswith("[") else [item for item in value.split(",") if item]
+def _read(annotation: Any, text: str) -> Any:
+    kinds = get_args(annotation) if get_origin(annotation) is UnionType else (annotation,)
+    origins = {get_origin(kind) for kind in kinds}
+    if list in origins:
+        return json.loads(text) if text.startswith("[") else [item for item in text.split(",") if item]
+    if dict in origins:
+        return json.loads(text) if text.startswith("{") else text
+    return text

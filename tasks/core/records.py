@@ -91,6 +91,8 @@ class Launched(Record):
     job_id: str
     attached: bool
     """The job was there already."""
+    restarted: bool = False
+    """It had failed or was aborted, and goes on."""
     seconds: float
 
 
@@ -199,6 +201,24 @@ class RunSummary(Record):
         return f"run {self.key}: {counts}, {self.seconds:.1f} s -> {where}"
 
 
+class Reaped(Record):
+    """What a look after the unfinished runs has done; runs are named by their keys."""
+
+    looked: int
+    """Unfinished runs that a flow run has worked on."""
+    aborted: tuple[str, ...] = ()
+    """Their job was aborted: the flow run was cancelled or had crashed."""
+    resumed: tuple[str, ...] = ()
+    """Their flow run was resumed: the job has ended."""
+    failed: tuple[str, ...] = ()
+    """Neither platform nor Prefect could be asked."""
+
+    def line(self) -> str:
+        """The last line that the command line prints."""
+        done = f"{len(self.aborted)} jobs aborted, {len(self.resumed)} flow runs resumed"
+        return f"{self.looked} unfinished runs: {done}{f', {len(self.failed)} not reached' if self.failed else ''}"
+
+
 class Replayed(Record):
     """What a replay has shown."""
 
@@ -222,3 +242,22 @@ class Replayed(Record):
     def line(self) -> str:
         """The last line that the command line prints."""
         return f"replay {self.key} of run {self.original}: {self.verdict}"
+
+
+class Compiled(Record):
+    """A model that a platform has compiled."""
+
+    job_id: str
+    model: str
+    devices: tuple[str, ...]
+    """Empty where they were the platform's choice."""
+    attached: bool
+    """The job was there already."""
+    seconds: float
+    """Seconds waited."""
+
+    def line(self) -> str:
+        """The last line that the command line prints."""
+        devices = ", ".join(self.devices) or "the devices of the platform's choice"
+        there = " (there already)" if self.attached else ""
+        return f"compiled {self.model} for {devices}: job {self.job_id}{there}, {self.seconds:.1f} s"

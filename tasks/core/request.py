@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.core.identity import ResultOptions
+from tasks.core.job_options import JobOptions, WaitOptions
 from tasks.core.options import ComparisonOptions, DatasetOptions, Expectations, ExportChoice
 
 MOST_LABEL_CHARACTERS = 64
@@ -37,12 +38,11 @@ class RunRequest(BaseModel):
     datasets: DatasetOptions = DatasetOptions()
     expectations: Expectations = Expectations()
     comparison: ComparisonOptions = ComparisonOptions()
+    job: JobOptions = JobOptions()
+    wait: WaitOptions = WaitOptions()
 
     def command(self) -> str:
-        """The shell command that asks for this run again.
-
-        Options that the command line does not take follow as a comment; ``run.json`` holds them all.
-        """
+        """The shell command that asks for this run again."""
         if self.replays:
             return replay_command(self.replays, self.runs)
         words = ["darkroom", "run", self.source, "--workflow", self.workflow, "--platform", self.platform]
@@ -57,8 +57,8 @@ class RunRequest(BaseModel):
             words.append("--only-new")
         words += [*_export_words(self.export), *_dataset_words(self.datasets)]
         words += [*_assigned("--expect", self.expectations), *_comparison_words(self.comparison)]
-        changed = self.options.model_dump(mode="json", exclude_defaults=True)
-        return shlex.join(words) + (f"  # with options {json.dumps(changed)}" if changed else "")
+        words += [*_assigned("--option", self.options), *_assigned("--job", self.job), *_assigned("--wait", self.wait)]
+        return shlex.join(words)
 
 
 def replay_command(key: str, runs: str) -> str:
@@ -95,7 +95,7 @@ def _comparison_words(options: ComparisonOptions) -> Iterator[str]:
 def _assigned(flag: str, options: BaseModel) -> Iterator[str]:
     """What differs from the defaults, as ``NAME=VALUE`` behind ``flag``."""
     for name, value in options.model_dump(mode="json", exclude_defaults=True).items():
-        yield from (flag, _assignment(name, value))
+        yield from (flag, f"{name}={value if isinstance(value, str) else json.dumps(value)}")
 
 
 def _assignment(name: str, value: Any) -> str:

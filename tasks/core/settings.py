@@ -59,6 +59,17 @@ class Settings(BaseSettings):
         description="Hosts, addresses or networks besides public https ones that the embedded server may fetch "
         "references from, separated by commas.",
     )
+    webhook_url: str = Field(
+        default="",
+        validation_alias="DARKROOM_WEBHOOK_URL",
+        description="Address under which platforms reach `darkroom webhooks`, such as `https://hooks.example.com`. "
+        "Empty: suspended runs are resumed by the flow `reap-runs` alone.",
+    )
+    webhook_secret: SecretStr | None = Field(
+        default=None,
+        validation_alias="DARKROOM_WEBHOOK_SECRET",
+        description="Secret of which the tokens in notification URLs are made; the same for workers and receiver.",
+    )
     engine_python: Path = Field(
         default=Path(".venv-engine/bin/python"),
         validation_alias="DARKROOM_ENGINE_PYTHON",

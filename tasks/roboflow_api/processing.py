@@ -21,6 +21,7 @@ from tasks.roboflow_api.models import (
     TrtCompilationJob,
     WorkflowProcessingJob,
 )
+from tasks.roboflow_api.retrying import ONCE, RetryPolicy
 from tasks.roboflow_api.transport import Transport
 
 
@@ -44,18 +45,22 @@ class ProcessingApi:
         """
         self._transport.post(f"{self._root}/{job_id}", Acknowledged, json=job.wire(), name=name)
 
-    def abort(self, job_id: str) -> None:
+    def abort(self, job_id: str, policy: RetryPolicy | None = None) -> None:
         """Has a job end now; one that has ended already is left as it is.
+
+        Args:
+            job_id: the job.
+            policy: how often it is tried; ``None``: as often as any call.
 
         Raises:
             NotFound: there is no such job.
         """
-        self._transport.post(f"{self._root}/{job_id}/abort", Acknowledged)
+        self._transport.post(f"{self._root}/{job_id}/abort", Acknowledged, policy=policy)
 
     def restart(self, job_id: str, overrides: RestartParameters | None = None) -> None:
-        """Has a job that failed or was aborted go on with what it has not done.
+        """Has a job that failed or was aborted go on with what it has not done; asked once, whatever comes of it.
 
-        Not idempotent: once an answer was lost, a second try may meet the job that the first one restarted.
+        A second call could restart the job a second time: where an answer was lost, look at the job.
 
         Args:
             job_id: the job.
@@ -66,7 +71,7 @@ class ProcessingApi:
             NotFound: there is no such job.
         """
         body = None if overrides is None else overrides.wire()
-        self._transport.post(f"{self._root}/{job_id}/restart", Acknowledged, json=body)
+        self._transport.post(f"{self._root}/{job_id}/restart", Acknowledged, json=body, policy=ONCE)
 
     def jobs(self) -> Iterator[JobMetadata]:
         """All jobs of the workspace."""

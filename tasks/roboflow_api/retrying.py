@@ -51,6 +51,10 @@ class RetryPolicy:
         return max(backoff, asked or 0.0)
 
 
+ONCE = RetryPolicy(attempts=1)
+"""For calls of which a second one would do something else than the first."""
+
+
 @dataclass(frozen=True)
 class Timing:
     """Clock, sleep and chance, passed in so that tests need not wait."""

@@ -138,10 +138,20 @@ class Transport:
         *,
         json: Any = None,
         files: Mapping[str, tuple[str, bytes]] | None = None,
+        policy: RetryPolicy | None = None,
         **params: str | int | None,
     ) -> M:
-        """``POST path`` with a JSON or multipart body, read as ``answer``; raises like :meth:`get`."""
-        return self._request("POST", path, answer, params, json=json, files=files)
+        """``POST path`` with a JSON or multipart body, read as ``answer``; raises like :meth:`get`.
+
+        Args:
+            path: below the host.
+            answer: what the answer is read as.
+            json: the body, as JSON.
+            files: the body, as a form.
+            policy: for a call that must not be repeated blindly; ``None``: the transport's own.
+            params: query parameters.
+        """
+        return self._request("POST", path, answer, params, policy, json=json, files=files)
 
     def put(self, url: str, headers: Mapping[str, str], length: int, body: Callable[[], Iterator[bytes]]) -> None:
         """Streams a body of ``length`` bytes to a signed URL.
@@ -184,7 +194,13 @@ class Transport:
             leave(answer)
 
     def _request(
-        self, method: str, path: str, answer: type[M], params: Mapping[str, str | int | None], **body: Any
+        self,
+        method: str,
+        path: str,
+        answer: type[M],
+        params: Mapping[str, str | int | None],
+        policy: RetryPolicy | None = None,
+        **body: Any,
     ) -> M:
         url = self.base_url + path
         query = {name: value for name, value in params.items() if value is not None}
@@ -197,7 +213,7 @@ class Transport:
             self._check(response, method, url)
             return _read(response, answer, method, url)
 
-        return retry(once, self.policy, self.timing)
+        return retry(once, policy or self.policy, self.timing)
 
     def _check(self, response: httpx.Response, method: str, url: str, signed: bool = False) -> None:
         status = response.status_code
@@ -293,7 +309,8 @@ def _excerpt(response: httpx.Response, key: SecretStr) -> str:
 def _explain(kind: type[DarkroomError], method: str, url: str, status: int, excerpt: str) -> str:
     if kind is KeyRefused:
         return f"{_host(url)} refused the API key (401): set ROBOFLOW_API_KEY to a key of that platform"
-    return f"{method} {_place(url)} was refused with {status}: {excerpt or 'no reason given'}"
+    plan = ", as the workspace's plan does not include it" if status == 402 else ""
+    return f"{method} {_place(url)} was refused with {status}{plan}: {excerpt or 'no reason given'}"
 
 
 def _may_pass_with_same_url(error: DarkroomError) -> bool:

@@ -25,6 +25,7 @@ from tasks.transfer.places import Place
 R = TypeVar("R", bound=Record)
 
 INGEST = "ingest"
+WAIT = "wait"
 Transfer = Literal["upload", "reference"]
 
 
@@ -44,6 +45,7 @@ class Target:
         replay_note: why a replay may give other results, or nothing.
         asked: when it was asked for.
         url_hours: hours for which signed URLs are asked to be valid.
+        webhook: gives the URL, a secret, under which a run is told of its job's end; empty where nobody listens.
     """
 
     request: RunRequest
@@ -56,6 +58,7 @@ class Target:
     transfer_note: str = ""
     replay_note: str = ""
     url_hours: float = 24.0
+    webhook: Callable[[str], str] = lambda _key: ""
     asked: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
@@ -75,6 +78,7 @@ class Run:
         timing: clock and sleep.
         tell: given warnings for the person who started the run.
         on_step: called when a step has left its record.
+        resumed: the flow run goes on where it suspended itself.
     """
 
     target: Target
@@ -84,6 +88,7 @@ class Run:
     timing: Timing = field(default_factory=Timing)
     tell: Callable[[str], None] = logging.getLogger(__name__).warning
     on_step: Callable[[], None] = _nothing
+    resumed: bool = False
 
     @property
     def platform(self) -> Platform:
@@ -94,6 +99,12 @@ class Run:
     def remote_id(self) -> str:
         """Id of the run's batch and of its job."""
         return remote_id(self.folder.key)
+
+    @property
+    def notifications_url(self) -> str:
+        """Where the platform tells of the job's end; empty: nowhere. It may hold a secret."""
+        request = self.target.request
+        return self.target.webhook(self.folder.key) if request.wait.mode == "suspend" else request.job.notifications_url
 
     def once(self, step: str, record: type[R], work: Callable[[], R]) -> R:
         """The record of a step: the journal's, where an earlier process finished it, else that of ``work``."""

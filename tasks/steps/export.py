@@ -11,8 +11,7 @@ from tasks.media.manifest import read_manifest
 from tasks.results.tables import build_tables
 from tasks.steps.choosing import output_batch
 from tasks.steps.collecting import STEP, Collection, choose
-from tasks.steps.context import Run
-from tasks.steps.wait import STEP as WAIT
+from tasks.steps.context import WAIT, Run
 
 
 def export(run: Run, finished: Finished) -> Exported:

@@ -10,16 +10,20 @@ from tasks.roboflow_api.models import (
     ComputeConfiguration,
     JobMetadata,
     ProcessingSpecification,
+    RestartParameters,
     StagingBatchInput,
     WorkflowProcessingJob,
 )
-from tasks.steps.context import Run
+from tasks.roboflow_api.retrying import retry
+from tasks.steps.context import WAIT, Run
 
 STEP = "launch"
+WORK = ("type", "jobInput", "processingSpecification", "inferenceBackend")
+"""What of a job says which work it does; the rest says how, and may differ from one start of the run to the next."""
 
 
 def launch(run: Run) -> Launched:
-    """Posts the job, or attaches to the one that is there.
+    """Posts the job, or attaches to the one that is there; one that failed or was aborted is restarted.
 
     A lost answer cannot start a second job: the id is the run's own, and the platform is asked before and after.
 
@@ -27,17 +31,26 @@ def launch(run: Run) -> Launched:
         Conflict: a job of that id is there and does something else.
         Terminal: the platform refused the job.
     """
-    return run.once(STEP, Launched, lambda: _launch(run))
+    launched = run.once(STEP, Launched, lambda: _launch(run))
+    if run.resumed or run.journal.confirmed(WAIT, "record"):
+        return launched
+    there = _find(run)
+    if there is None or not (there.is_terminal and there.error):
+        return launched
+    _restart(run, there)
+    return launched.model_copy(update={"restarted": True})
 
 
 def describe_job(run: Run) -> WorkflowProcessingJob:
     """The job as the contract wants it."""
-    request, options = run.target.request, run.target.request.options
+    request, options, job = run.target.request, run.target.request.options, run.target.request.job
     return WorkflowProcessingJob(
         type="simple-image-processing-v1",
-        job_input=StagingBatchInput(batch_id=run.remote_id),
-        compute_configuration=ComputeConfiguration(),
-        max_image_failure_rate=options.max_image_failure_rate,
+        job_input=StagingBatchInput(batch_id=run.remote_id, images_metadata_part=options.images_metadata_part),
+        compute_configuration=_compute(run),
+        processing_timeout_seconds=job.max_runtime_seconds,
+        max_parallel_tasks=job.max_parallel_tasks,
+        max_image_failure_rate=job.max_image_failure_rate,
         processing_specification=ProcessingSpecification(
             workspace=run.platform.workspace,
             workflow_id=run.target.workflow.id,
@@ -45,8 +58,19 @@ def describe_job(run: Run) -> WorkflowProcessingJob:
             image_input_name=options.image_input,
             persist_images_outputs=options.keep_images,
             images_outputs_to_be_persisted=options.image_outputs,
-            aggregation_format="jsonl",
+            aggregation_format=options.aggregation_format,
+            images_metadata_inputs_mapping=options.images_metadata_mapping,
         ),
+        notifications_url=run.notifications_url or None,
+        inference_backend=None if options.inference_backend == "auto" else options.inference_backend,
+    )
+
+
+def _compute(run: Run) -> ComputeConfiguration:
+    job = run.target.request.job
+    return ComputeConfiguration(
+        machine_type=None if job.machine_type == "auto" else job.machine_type,
+        workers_per_machine=job.workers_per_machine,
     )
 
 
@@ -59,11 +83,8 @@ def _launch(run: Run) -> Launched:
             run.platform.processing.create(run.remote_id, job, name=run.remote_id)
         except Conflict:
             there = run.platform.processing.job(run.remote_id)
-    if there is not None and not agrees(job.wire(), there.job_definition):
-        raise Conflict(
-            f"job {run.remote_id} is on the platform already and does something else: "
-            "pass --rerun LABEL for a run of its own"
-        )
+    if there is not None:
+        _check_same(run, job.wire(), there.job_definition)
     return Launched(job_id=run.remote_id, attached=there is not None, seconds=run.timing.clock() - begun)
 
 
@@ -74,8 +95,50 @@ def _find(run: Run) -> JobMetadata | None:
         return None
 
 
+def _check_same(run: Run, wanted: dict[str, Any], found: dict[str, Any]) -> None:
+    """Sees that the job that is there does this run's work; says where it goes about it in another way.
+
+    Raises:
+        Conflict: it does something else.
+    """
+    if not agrees({name: wanted[name] for name in WORK if name in wanted}, found):
+        raise Conflict(
+            f"job {run.remote_id} is on the platform already and does something else: "
+            "pass --rerun LABEL for a run of its own"
+        )
+    if other := [name for name, value in wanted.items() if not agrees(value, found.get(name))]:
+        run.tell(
+            f"job {run.remote_id} is on the platform already, with another {' and another '.join(other)}: "
+            "what is asked for now takes effect when it is restarted"
+        )
+
+
 def agrees(wanted: Any, found: Any) -> bool:
     """Whether ``found`` holds everything that ``wanted`` does; a platform may add fields of its own."""
     if isinstance(wanted, dict):
         return isinstance(found, dict) and all(agrees(value, found.get(name)) for name, value in wanted.items())
     return bool(wanted == found)
+
+
+def _restart(run: Run, ended: JobMetadata) -> None:
+    """Has a job that ended badly go on under the present options, once.
+
+    A second call would restart it a second time: after a lost answer the job itself says whether the first was heard.
+    """
+    job = run.target.request.job
+    overrides = RestartParameters(
+        compute_configuration=_compute(run),
+        max_parallel_tasks=job.max_parallel_tasks,
+        processing_timeout_seconds=job.max_runtime_seconds,
+        max_image_failure_rate=job.max_image_failure_rate,
+    )
+    run.tell(f"job {run.remote_id} had failed or was aborted: it is restarted, and goes on with what it has not done")
+    processing, transport = run.platform.processing, run.platform.staging.transport
+
+    def once() -> None:
+        if processing.job(run.remote_id).last_update == ended.last_update:
+            processing.restart(run.remote_id, overrides)
+
+    run.journal.intend(STEP, "restart")
+    retry(once, transport.policy, run.timing)
+    run.journal.confirm(STEP, "restart")

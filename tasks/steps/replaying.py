@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from tasks.core.errors import BadInput, damaged
+from tasks.core.job_options import WaitOptions
 from tasks.core.options import ComparisonOptions, DatasetOptions, Expectations
 from tasks.core.redaction import redact
 from tasks.core.request import RunRequest
@@ -77,6 +78,7 @@ def replay_request(folder: RunFolder, runs: Runs, named: str) -> Replay:
         "datasets": DatasetOptions(),
         "expectations": Expectations(),
         "comparison": ComparisonOptions(),
+        "wait": WaitOptions(),
     }
     return Replay(asked.model_copy(update=own), tuple(filter(None, [_of_another_version(folder)])))
 

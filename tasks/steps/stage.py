@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -20,6 +20,7 @@ from tasks.core.redaction import redact
 from tasks.core.request import RunRequest
 from tasks.core.run_folder import LOCK_SCHEMA, RunFolder, adopt, lock_text, read_lock, staging_folder
 from tasks.core.settings import Settings
+from tasks.core.tokens import RunTokens
 from tasks.media.manifest import ManifestFacts, NothingListed, digest_source, read_manifest, write_manifest, write_rows
 from tasks.roboflow_api.platform import EMBEDDED, Platform, open_platform
 from tasks.roboflow_api.retrying import Timing
@@ -67,6 +68,7 @@ def open_target(request: RunRequest, settings: Settings) -> Iterator[Target]:
             transfer=way.transfer,
             transfer_note=way.note,
             url_hours=settings.url_hours,
+            webhook=_webhook(settings),
         )
         with _selected(target) as selected:
             yield selected
@@ -105,6 +107,18 @@ def answering_source(url: str, left_out: tuple[str, ...]) -> Source:
 def left_out(request: RunRequest, settings: Settings) -> tuple[str, ...]:
     """The pipeline's own places, which are no part of a source that they lie in."""
     return tuple(filter(None, (request.runs, request.destination, str(settings.home))))
+
+
+def _webhook(settings: Settings) -> Callable[[str], str]:
+    """What gives the URL that notifications for a run of some key go to."""
+    if not settings.webhook_url:
+        return lambda _key: ""
+    if settings.webhook_secret is None:
+        raise BadInput(
+            "DARKROOM_WEBHOOK_URL is set and DARKROOM_WEBHOOK_SECRET is not: set it, as for darkroom webhooks"
+        )
+    tokens = RunTokens(settings.webhook_secret)
+    return lambda key: tokens.url(settings.webhook_url, key)
 
 
 def _open_destination(url: str) -> Place:
@@ -212,6 +226,18 @@ def _write_manifest(source: Source, path: Path, progress: Progress) -> ManifestF
         write_rows(path, ())
         return ManifestFacts(digest=source.digest())
     return write_manifest(source, path, progress)
+
+
+def staged_before(target: Target, key: str) -> tuple[Target, Staged]:
+    """A run that was staged by an earlier process of the same flow run, whatever its source holds by now.
+
+    Args:
+        target: where it goes; an incremental one remembers what there was when the run was begun.
+        key: the run's key.
+    """
+    run = RunFolder(target.runs.folder / key)
+    _brought(target, run)
+    return replace(target, asked=datetime.fromisoformat(read_lock(run)["started"])), load_staged(run)
 
 
 def load_staged(run: RunFolder) -> Staged:

@@ -19,9 +19,9 @@ from tasks.results.expectations import watched_classes
 from tasks.results.facts import RunFacts, read_facts, seconds_of
 from tasks.results.tables import Failure, write_failures
 from tasks.steps.context import Run
+from tasks.steps.job_record import IMAGE_FAILED
 from tasks.steps.judging import Show, judge_run
 from tasks.steps.reporting import draw_report
-from tasks.steps.wait import IMAGE_FAILED
 
 SHOWN_MISSING = 5
 

@@ -1,9 +1,13 @@
 import shlex
+from argparse import Namespace
 from typing import Any
 
 import pytest
 
 from flows.arguments import asked_run, parse
+from flows.commands import COMMANDS
+from tasks.core.identity import ResultOptions
+from tasks.core.job_options import JobOptions, WaitOptions
 from tasks.core.options import ComparisonOptions, DatasetOptions, Expectations, ExportChoice
 from tasks.core.request import RunRequest
 
@@ -30,6 +34,24 @@ FULL: dict[str, Any] = {
     "comparison": ComparisonOptions(
         against="previous", class_shift=0.1, confidence_shift=0.3, failure_rise=0.01, throughput_drop=0.9
     ),
+    "options": ResultOptions(
+        keep_images=False,
+        image_outputs=["a,b", "c"],
+        image_input="1",
+        aggregation_format="csv",
+        inference_backend="old-inference",
+        images_metadata_part="about",
+        images_metadata_mapping={"camera": "id"},
+    ),
+    "job": JobOptions(
+        machine_type="gpu",
+        workers_per_machine=4,
+        max_runtime_seconds=3600,
+        max_parallel_tasks=20,
+        max_image_failure_rate=0.5,
+        notifications_url="https://example.com/told?a=b",
+    ),
+    "wait": WaitOptions(mode="suspend", deadline_hours=1.5, stall_minutes=5, on_cancel="leave"),
     "destination": "gs://bucket/results",
     "runs": "my runs",
     "rerun": "label 1",
@@ -40,16 +62,19 @@ def nothing(_options: Any) -> int:
     return 0
 
 
+def parsed(words: list[str]) -> Namespace:
+    return parse(words, dict.fromkeys(COMMANDS, nothing))
+
+
 def asked(words: list[str]) -> RunRequest:
-    names = ("run", "stage", "compare", "replay", "runs", "show", "server")
-    return asked_run(parse(words, dict.fromkeys(names, nothing)), "runs")
+    return asked_run(parsed(words), "runs")
 
 
 def test_full_request_differs_from_the_defaults_in_everything() -> None:
     full, bare = RunRequest(**FULL), RunRequest(source="s", workflow="w")
     left = {name for name, value in full if value == getattr(bare, name)}
-    assert left == {"options", "replays"}
-    for group in ("export", "datasets", "expectations", "comparison"):
+    assert left == {"replays"}
+    for group in ("options", "job", "wait", "export", "datasets", "expectations", "comparison"):
         changed = getattr(full, group)
         assert not [name for name, value in changed if value == type(changed).model_fields[name].get_default()]
 
@@ -71,7 +96,7 @@ def test_command_asks_for_all_wishes_together() -> None:
         (["--expect", "max_failures=-1"], "max_failures=-1: Input should be greater than or equal to 0"),
         (["--expect", "max_failures"], "is not NAME=VALUE with one of the names max_failures, max_failure_rate"),
         (["--expect", "most=1"], "is not NAME=VALUE with one of the names max_failures, max_failure_rate"),
-        (["--expect", "required_classes=[car"], "neither a JSON list nor items with commas between them"),
+        (["--expect", "required_classes=[car"], "not the JSON that it begins as"),
         (["--limit", "class_shift=0"], "class_shift=0: Input should be greater than 0"),
         (["--validation", "1"], "validation=1: Input should be less than 1"),
         (["--images", "move"], "invalid choice: 'move'"),
@@ -80,5 +105,23 @@ def test_command_asks_for_all_wishes_together() -> None:
 def test_wrong_wish_is_told_in_one_line(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         asked(["run", "s", "--workflow", "w", *words])
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([" "], "argument MODEL: is empty: name a model, such as my-project/3"),
+        (["m/1", "--device", "tpu"], "invalid choice: 'tpu' (choose from 'nvidia-t4', 'nvidia-l4', 'nvidia-l40s')"),
+        (["m/1", "--deadline-hours", "0"], "deadline_hours=0: Input should be greater than 0"),
+        (["m/1", "--rerun", "x" * 65], "choose one of at most 64"),
+    ],
+)
+def test_compilation_that_cannot_be_is_told_in_one_line(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parsed(["compile", *words])
     assert ended.value.code == 2
     assert said in capsys.readouterr().err.splitlines()[-1]

@@ -22,6 +22,8 @@ from tasks.core.settings import Settings
 from tasks.roboflow_api.platform import embedded_server
 from tests.commands import ENGINE_PYTHON, Outcome, clean_environment, darkroom
 from tests.images import make_image, make_images
+from tests.scripted import Reply, scripted_server
+from tests.tasks.roboflow_api.test_models import METADATA
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.engine, pytest.mark.prefect_server]
@@ -280,6 +282,30 @@ def test_run_without_one_processed_image_fails_with_the_reason(place: Place) -> 
     assert (outcome.status, outcome.output) == (1, "")
     assert "none of the 1 files could be processed; the most common reason (1x):" in outcome.errors.splitlines()[-1]
     assert "Traceback" not in outcome.errors
+
+
+def test_compilation_is_a_flow_with_one_task_and_a_table(place: Place) -> None:
+    ended = METADATA | {"jobDefinition": {"type": "trt-compilation-v1", "modelId": "m/1"}, "isTerminal": True}
+    words = ("compile", "m/1", "--device", "nvidia-t4", "--device", "nvidia-l4")
+    with scripted_server() as cloud:
+        cloud.answers({"workspace": "w"}, {"workspace": "w"})
+        cloud.replies([Reply(404)])
+        cloud.answers({}, {"job": ended})
+        outcome = darkroom(*words, "--platform", cloud.url, cwd=place.folder, ROBOFLOW_API_KEY="rf-secret-4711")
+    assert outcome.status == 0, outcome.errors
+    last = re.fullmatch(r"compiled m/1 for nvidia-l4, nvidia-t4: job (dc-[0-9a-f]{16}), \d+\.\d s\n", outcome.output)
+    assert last, outcome.output
+    assert f"compile: job {last[1]} done" in outcome.errors
+    assert cloud.seen[3].json()["compilationDevices"] == ["nvidia-l4", "nvidia-t4"]
+    with closing(sqlite3.connect(place.home / "prefect" / "prefect.db")) as database:
+        flows = database.execute("select state_type, id from flow_run where name = 'compile m/1'").fetchall()
+        (state, flow_run), *others = flows
+        tasks = database.execute("select name from task_run where flow_run_id = ?", [flow_run]).fetchall()
+        table = database.execute("select type, data from artifact where key = 'compile'").fetchall()
+    assert (state, others, tasks) == ("COMPLETED", [], [("compile",)])
+    assert [kind for kind, _data in table] == ["table"]
+    assert last[1] in table[0][1]
+    assert "rf-secret-4711" not in outcome.errors + table[0][1]
 
 
 def test_missing_engine_is_told_before_anything_is_started(place: Place) -> None:

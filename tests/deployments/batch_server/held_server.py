@@ -23,9 +23,16 @@ def main() -> None:
     parser.add_argument("--port", type=int)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--hold-after", type=int)
+    parser.add_argument("--allow-host", action="append", default=[])
     options = parser.parse_args()
     key = SecretStr(os.environ["ROBOFLOW_API_KEY"])
-    settings = ServerSettings(data=options.data, api_key=key, url_secret=SecretStr("url-secret"), chunk_limit=4)
+    settings = ServerSettings(
+        data=options.data,
+        api_key=key,
+        url_secret=SecretStr("url-secret"),
+        chunk_limit=4,
+        allow_hosts=tuple(options.allow_host),
+    )
     engine = SmallEngine(log=options.data / "begun.log", hold_after=options.hold_after)
     signal.signal(signal.SIGUSR1, lambda *_: engine.go_on())
     with hold_data_folder(options.data), bind("127.0.0.1", options.port) as listener:

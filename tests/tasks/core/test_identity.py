@@ -39,7 +39,10 @@ def test_key_is_16_hex_digits_and_stable() -> None:
         {"options": ResultOptions(keep_images=False)},
         {"options": ResultOptions(image_outputs=["a"])},
         {"options": ResultOptions(image_input="i")},
-        {"options": ResultOptions(max_image_failure_rate=0.5)},
+        {"options": ResultOptions(aggregation_format="csv")},
+        {"options": ResultOptions(inference_backend="inference-models")},
+        {"options": ResultOptions(images_metadata_part="about")},
+        {"options": ResultOptions(images_metadata_mapping={"camera": "id"})},
         {"workspace": "t"},
         {"rerun": "again"},
     ],
@@ -50,7 +53,7 @@ def test_key_changes_with_everything_that_it_is_made_of(change: dict[str, Any]) 
 
 
 def test_key_is_the_one_that_earlier_versions_made() -> None:
-    assert key() == "b54f2ca8c6636236"
+    assert key() == "88e5ca07308caa80"
 
 
 def test_remote_id_is_one_that_the_contract_takes() -> None:
@@ -67,6 +70,6 @@ def test_digest_ignores_order_and_keeps_unicode_apart() -> None:
 
 
 def test_options_out_of_range_are_refused() -> None:
-    for wrong in ({"max_image_failure_rate": 1.1}, {"max_image_failure_rate": -0.1}, {"no_such": 1}):
-        with pytest.raises(ValueError, match=r"max_image_failure_rate|no_such"):
+    for wrong in ({"aggregation_format": "xml"}, {"inference_backend": "newest"}, {"no_such": 1}):
+        with pytest.raises(ValueError, match=r"aggregation_format|inference_backend|no_such"):
             ResultOptions.model_validate(wrong)

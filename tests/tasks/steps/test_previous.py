@@ -155,7 +155,7 @@ def test_what_is_no_part_of_the_results_does_not_count(house: House, changes: di
 def test_every_part_of_a_request_is_looked_at() -> None:
     """A new field has to be told from what makes the results."""
     counted = {"source", "workflow", "platform", "parameters", "options", "only_new", "export", "replays"}
-    ignored = {"rerun", "destination", "runs", "transfer", "datasets", "expectations", "comparison"}
+    ignored = {"rerun", "destination", "runs", "transfer", "datasets", "expectations", "comparison", "job", "wait"}
     assert RunRequest.model_fields.keys() == counted | ignored
 
 

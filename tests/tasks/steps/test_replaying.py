@@ -65,11 +65,13 @@ def test_replay_asks_for_the_same_but_for_what_comes_after_the_results(bench: Be
         "datasets": {"formats": ["coco"]},
         "expectations": {"max_failures": 9},
         "comparison": {"against": "previous"},
+        "job": {"max_parallel_tasks": 2},
+        "wait": {"deadline_hours": 3},
     }
     run = original(bench, workflow=str(tinted(bench)), **wishes)
     asked, replay = run.target.request, replay_of(run)
     key = run.folder.key
-    kept = ("source", "workflow", "platform", "parameters", "options", "transfer", "export")
+    kept = ("source", "workflow", "platform", "parameters", "options", "transfer", "export", "job")
     expected = {name: getattr(asked, name) for name in kept}
     expected |= {"runs": str(bench.runs), "rerun": f"replay-{key}-1", "replays": key}
     assert replay.request == RunRequest(**expected)

@@ -234,7 +234,7 @@ def test_wait_fails_with_the_reason_of_a_failed_job(bench: Bench) -> None:
     run = bench.staged(parameters={"color": "impossible"})
     ingest(run, 2)
     launch(run)
-    with pytest.raises(JobFailed, match=r"color is not a color.*--rerun LABEL"):
+    with pytest.raises(JobFailed, match=r"color is not a color .2x.. After mending the cause, run the same command"):
         wait(run)
 
 

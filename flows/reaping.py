@@ -1,0 +1,117 @@
+"""The flow that looks after unfinished runs, meant for a schedule, and what hooks and notifications ask of it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import partial
+from typing import Any
+
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.events import emit_event
+from prefect.flows import Flow
+from prefect.logging import get_run_logger
+
+from tasks.artifacts import show_table
+from tasks.core.errors import DarkroomError
+from tasks.core.records import Reaped
+from tasks.core.redaction import redact
+from tasks.core.settings import Settings, load_settings
+from tasks.flow_runs import PrefectFlowRuns
+from tasks.roboflow_api.platform import open_platform
+from tasks.steps.reaping import BRIEF, FlowState, job_has_ended, reap, stop_job, unfinished
+from tasks.steps.runs import open_runs
+
+JOB_ENDED = "darkroom.job.ended"
+INGEST_TOLD = "darkroom.ingest.told"
+
+
+@flow(name="reap-runs", persist_result=False)
+def reap_runs(runs: str = "") -> Reaped:
+    """Abort the jobs of runs that were cancelled or crashed, and resume the suspended ones whose job has ended.
+
+    It is meant for a schedule: hooks do not always fire, and notifications get lost.
+
+    Args:
+        runs: Folder, here or in a bucket, that holds the runs. Empty: DARKROOM_RUNS, or ./runs
+
+    Returns:
+        How many unfinished runs there are, and what was done.
+
+    Raises:
+        BadInput: the place of the runs cannot be read.
+    """
+    settings, now = load_settings(), datetime.now(UTC)
+    with get_client(sync_client=True) as client:
+        opened = open_runs(runs or settings.runs, settings)
+        reaped = reap(opened, settings, PrefectFlowRuns(client), partial(get_run_logger().warning, "reap: %s"), now)
+    show_table("reap", reaped.model_dump(), reaped.line())
+    return reaped
+
+
+def stop_on_end(flow: Flow[..., Any], flow_run: FlowRun, state: State) -> None:  # noqa: ARG001 - the names are Prefect's
+    """Hook of flows that run jobs: a flow run that was cancelled or has crashed leaves no job behind.
+
+    It may run in a process that knows nothing of the flow, so it finds the run by the flow run's id.
+    """
+    settings = load_settings()
+    runs = open_runs(str(flow_run.parameters.get("runs") or settings.runs), settings)
+    for run in unfinished(runs):
+        if run.owner.flow_run != str(flow_run.id) or not run.owner.leaves_job:
+            continue
+        try:
+            with open_platform(run.platform, settings) as platform:
+                stop_job(platform, run.folder.key, BRIEF)
+        except DarkroomError as error:  # the flow reap-runs tries again
+            get_run_logger().warning("the job of run %s could not be aborted: %s", run.folder.key, redact(str(error)))
+
+
+class Outcome(StrEnum):
+    """What came of a notification that a job has ended."""
+
+    RESUMED = "resumed"
+    EARLY = "early"
+    """The flow run still works, and may be about to suspend: try again."""
+    NOTHING = "nothing"
+    """No flow run waits for it."""
+    DENIED = "denied"
+    """The platform says that the job has not ended."""
+
+
+def job_ended(key: str, settings: Settings, runs: str) -> Outcome:
+    """Acts on the claim that a run's job has ended, after asking the platform whether it is true.
+
+    Args:
+        key: the run's key.
+        settings: of platform and runs.
+        runs: where the runs lie.
+
+    Raises:
+        Transient: platform, bucket or Prefect do not answer: try again.
+    """
+    found = next(unfinished(open_runs(runs, settings), key), None)
+    if found is None:
+        return Outcome.NOTHING
+    with open_platform(found.platform, settings) as platform:
+        if not job_has_ended(platform, key):
+            return Outcome.DENIED
+    with get_client(sync_client=True) as client:
+        flow_runs = PrefectFlowRuns(client)
+        if flow_runs.resume(found.owner.flow_run):
+            return Outcome.RESUMED
+        state = flow_runs.state(found.owner.flow_run)
+    active = state in (FlowState.ACTIVE, FlowState.SUSPENDED) and found.owner.mode == "suspend"
+    return Outcome.EARLY if active else Outcome.NOTHING
+
+
+def tell_prefect(event: str, key: str, payload: dict[str, Any]) -> None:
+    """Emits an event that automations can act on; its resource is the run.
+
+    Args:
+        event: :data:`JOB_ENDED` or :data:`INGEST_TOLD`.
+        key: the run's key.
+        payload: what was notified.
+    """
+    emit_event(event, resource={"prefect.resource.id": f"darkroom.run.{key}"}, payload=payload)

@@ -1,0 +1,107 @@
+"""How a flow run gives its worker back while its job runs, and leaves no job behind when it is cancelled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import uuid4
+
+from prefect import suspend_flow_run
+from prefect.client.schemas.objects import FlowRun
+from prefect.context import FlowRunContext
+from prefect.exceptions import TerminationSignal
+from prefect.logging import get_run_logger
+
+from tasks.core.errors import BadInput, DarkroomError
+from tasks.core.redaction import redact
+from tasks.core.request import RunRequest
+from tasks.roboflow_api.platform import EMBEDDED
+from tasks.steps.context import WAIT, Run, Target
+from tasks.steps.flow_runs import note_stopped, note_suspension
+from tasks.steps.reaping import BRIEF, job_has_ended, stop_job, unfinished
+from tasks.steps.wait import overdue
+
+SPARE_SECONDS = 24 * 3600
+"""What a suspension lasts beyond the deadline, so that it is reap-runs that ends it, and not Prefect."""
+
+
+def check_wait(request: RunRequest) -> None:
+    """Sees that the flow run can wait as it was asked to.
+
+    Raises:
+        BadInput: it cannot suspend itself.
+    """
+    if request.wait.mode != "suspend":
+        return
+    if request.platform == EMBEDDED:
+        raise BadInput(
+            "wait mode suspend needs a platform that works on without this process: the embedded server ends with it; "
+            "start one with darkroom server and pass --platform URL, or wait with mode poll"
+        )
+    if _flow_run().deployment_id is None:
+        raise BadInput("wait mode suspend is for deployments, which a worker resumes: wait with mode poll here")
+
+
+def own_id() -> str:
+    """The id of this flow run."""
+    return str(_flow_run().id)
+
+
+def suspended_before(target: Target) -> str | None:
+    """The key of the run on which this flow run worked when it suspended itself, or ``None``."""
+    if target.request.wait.mode != "suspend":
+        return None
+    owned = (run for run in unfinished(target.runs) if run.owner.flow_run == own_id())
+    return next((run.folder.key for run in owned), None)
+
+
+def suspend_until_ended(run: Run) -> None:
+    """Gives the worker back until the job has ended; comes back at once where that is so, or where a worker polls.
+
+    The job is looked at just before: what ends earlier needs no suspension, and for what ends afterwards the receiver
+    of notifications or the flow reap-runs resumes the flow run, which then begins from the top.
+
+    Raises:
+        JobTimedOut: the deadline has passed.
+        Pause: the way in which Prefect ends the process of a suspended flow run.
+    """
+    if run.target.request.wait.mode != "suspend" or run.journal.confirmed(WAIT, "record"):
+        return
+    if job_has_ended(run.platform, run.folder.key):
+        return
+    left = note_suspension(run, run.timing.now())
+    if left <= 0:
+        raise overdue(run)
+    run.on_step()
+    listening = "a notification" if run.notifications_url else "no notification, as DARKROOM_WEBHOOK_URL is not set,"
+    get_run_logger().info("wait: suspended until %s or reap-runs tells that job %s has ended", listening, run.remote_id)
+    # Each suspension has a key of its own: Prefect lets a known one pass.
+    suspend_flow_run(timeout=int(left) + SPARE_SECONDS, key=uuid4().hex)
+
+
+@contextmanager
+def leaving_no_job(run: Run) -> Iterator[None]:
+    """Aborts the run's job, unless it is to be left, when Ctrl-C, SIGTERM or Prefect interrupts the block."""
+    try:
+        yield
+    except (KeyboardInterrupt, TerminationSignal):
+        if run.target.request.wait.on_cancel == "abort":
+            _stop(run)
+        raise
+
+
+def _stop(run: Run) -> None:
+    try:
+        if stop_job(run.platform, run.folder.key, BRIEF):
+            again = "the same request restarts it with what is left"
+            get_run_logger().warning("wait: job %s is aborted, as the run was interrupted; %s", run.remote_id, again)
+        note_stopped(run)
+    except DarkroomError as error:  # the hook tries again, and so does the flow reap-runs
+        get_run_logger().warning("wait: job %s could not be aborted: %s", run.remote_id, redact(str(error)))
+
+
+def _flow_run() -> FlowRun:
+    context = FlowRunContext.get()
+    assert context is not None, "called outside of a flow"
+    assert context.flow_run is not None, "called before the flow run is known"
+    return context.flow_run

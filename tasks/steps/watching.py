@@ -1,0 +1,136 @@
+"""Looking at a job while it runs: how far it is, what it says, and whether it stands still."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from tasks.core.errors import NotFound, Transient
+from tasks.roboflow_api.models import JobLog, Severity
+from tasks.steps.context import WAIT, Run, gone
+from tasks.steps.job_record import message_of
+
+PERCENT = 100
+LEAST_SECONDS = 1.0
+PATIENCE = 0.02
+"""How far its tasks are, and its logs, are asked for at most once in such a share of the time that has passed."""
+MOST_LINES = 20
+"""Lines of a job's logs that are shown as they come; all of them are in ``job.parquet``."""
+TELLING: tuple[Severity, ...] = ("warning", "error")
+
+
+@dataclass(frozen=True)
+class JobState:
+    """What one look at the job shows; ``percent`` is of the stage under way."""
+
+    stage: str
+    percent: int
+    terminal: bool
+    error: bool
+
+    @property
+    def overall(self) -> int:
+        """Percent of the whole job: processing is nearly all of the work, and export the rest."""
+        if self.terminal:
+            return PERCENT
+        return 90 + self.percent // 10 if self.stage == "export" else self.percent * 9 // 10
+
+
+class Watch:
+    """Looks at a job; what takes further requests is looked at the less often the longer it takes.
+
+    Args:
+        run: whose job it is; its progress and its warnings tell what is seen.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._begun = run.timing.clock()
+        self._due = -math.inf
+        self._percent = 0
+        self._shown: set[str] = set()
+        self._still = _Stillness(run)
+        self._reported = 0
+
+    def __call__(self) -> JobState:
+        """The job's present state.
+
+        Raises:
+            RunIncomplete: the platform has no such job any more.
+        """
+        try:
+            job = self._run.platform.processing.job(self._run.remote_id)
+        except NotFound:
+            raise gone(self._run, "job") from None
+        now = self._run.timing.clock()
+        if not job.is_terminal and job.current_stage and now >= self._due:
+            self._due = now + max(LEAST_SECONDS, PATIENCE * (now - self._begun))
+            self._percent = _percent(self._run, job.current_stage)
+            self._show_logs()
+        state = JobState(job.current_stage or "scheduled", self._percent, job.is_terminal, job.error)
+        self._still.look(state)
+        return state
+
+    def report(self, state: JobState) -> None:
+        """Tells a state that is new."""
+        self._run.progress.advance(WAIT, max(0, state.overall - self._reported), PERCENT)
+        self._reported = max(self._reported, state.overall)
+
+    def _show_logs(self) -> None:
+        """Tells what the job has logged since, in the order of time, up to a number of lines."""
+        if len(self._shown) >= MOST_LINES:
+            return
+        for log in sorted(self._logs(), key=lambda log: log.created_at):
+            line = f"{log.severity}: {log.log_type}: {message_of(log)}"
+            if line in self._shown:
+                continue
+            self._run.tell(f"job {self._run.remote_id}: {line}")
+            self._shown.add(line)
+            if len(self._shown) == MOST_LINES:
+                self._run.tell(
+                    f"job {self._run.remote_id} says more than is shown here: see job.parquet when it has ended"
+                )
+                return
+
+    def _logs(self) -> list[JobLog]:
+        """What the job has logged; it is shown for comfort, so no run fails by it."""
+        found: list[JobLog] = []
+        try:
+            for severity in TELLING:
+                found += self._run.platform.processing.logs(self._run.remote_id, severity)
+        except (NotFound, Transient):
+            pass
+        return found
+
+
+class _Stillness:
+    """Warns when nothing has moved for long; then when it has been twice as long, and so on."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._first = run.target.request.wait.stall_minutes * 60
+        self._last: JobState | None = None
+        self._since = 0.0
+        self._due = self._first
+
+    def look(self, state: JobState) -> None:
+        now = self._run.timing.clock()
+        if state != self._last:
+            self._last, self._since, self._due = state, now, self._first
+        elif now - self._since >= self._due:
+            self._due *= 2
+            minutes = (now - self._since) / 60
+            self._run.tell(
+                f"job {self._run.remote_id} has not moved for {minutes:.0f} minutes (stage {state.stage}, "
+                f"{state.percent} %): it may be waiting for a machine; look at it on {self._run.platform.name}"
+            )
+
+
+def _percent(run: Run, name: str) -> int:
+    processing = run.platform.processing
+    for stage in processing.stages(run.remote_id):
+        if name in (stage.processing_stage_name, stage.processing_stage_id):
+            tasks = processing.tasks(run.remote_id, stage.processing_stage_id)
+            through = sum(1.0 if task.status_type != "info" else task.progress or 0.0 for task in tasks)
+            return int(PERCENT * through / max(1, stage.tasks_number))
+    return 0

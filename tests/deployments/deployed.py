@@ -1,0 +1,91 @@
+"""A Prefect server with the project's deployments, and a worker for them."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+
+from tests.commands import ROOT
+from tests.waiting import wait_for
+
+PREFECT = [sys.executable, "-m", "prefect", "--no-prompt"]
+
+
+class Deployed:
+    """A Prefect server on which the project's deployments are."""
+
+    def __init__(self, url: str, environment: dict[str, str]) -> None:
+        self.environment = environment
+        self.api = httpx.Client(base_url=url, timeout=30, trust_env=False)
+
+    def prefect(self, *arguments: str) -> None:
+        """A ``prefect`` command, which must succeed."""
+        done = subprocess.run(
+            [*PREFECT, *arguments],
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    @contextmanager
+    def worker(self) -> Iterator[None]:
+        """A process worker of the pool."""
+        process = subprocess.Popen(
+            [*PREFECT, "worker", "start", "--pool", "darkroom"],
+            cwd=ROOT,
+            env=self.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            yield
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(timeout=30)
+
+    def deployment(self, name: str = "process-images/images") -> dict[str, Any]:
+        """A deployment of the project."""
+        answer = self.api.get(f"deployments/name/{name}")
+        found: dict[str, Any] = answer.raise_for_status().json()
+        return found
+
+    def start(self, name: str = "process-images/images", **parameters: Any) -> httpx.Response:
+        """Asks for a run, as the UI's form does."""
+        path = f"deployments/{self.deployment(name)['id']}/create_flow_run"
+        return self.api.post(path, json={"parameters": parameters, "enforce_parameter_schema": True})
+
+    def started(self, name: str = "process-images/images", **parameters: Any) -> str:
+        """The id of a flow run that was asked for."""
+        return str(self.start(name, **parameters).raise_for_status().json()["id"])
+
+    def flow_run(self, flow_run: str) -> dict[str, Any]:
+        """A flow run as it is."""
+        found: dict[str, Any] = self.api.get(f"flow_runs/{flow_run}").raise_for_status().json()
+        return found
+
+    def reached(self, flow_run: str, *states: str) -> str:
+        """The state of a flow run, once it is one of these."""
+
+        def reached() -> str | None:
+            state = str(self.flow_run(flow_run)["state_name"])
+            return state if state in states else None
+
+        return str(wait_for(reached, f"flow run {flow_run} to be {' or '.join(states)}", timeout=90))
+
+    def set_state(self, flow_run: str, kind: str, name: str) -> None:
+        """Sets a flow run's state, as the UI does."""
+        body = {"state": {"type": kind, "name": name}, "force": False}
+        self.api.post(f"flow_runs/{flow_run}/set_state", json=body).raise_for_status()
+
+
+ENDS = ("Completed", "Failed", "Crashed", "Cancelled")

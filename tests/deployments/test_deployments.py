@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from flows.prefect_server import prefect_service
+from tests.commands import clean_environment
+from tests.deployments.batch_server.running import KEY, ProcessServer, process_server
+from tests.deployments.deployed import ENDS, Deployed
+from tests.images import make_images
+from tests.waiting import wait_for
+
+HELD = "tests.deployments.batch_server.held_server"
+IMAGES = 5
+
+pytestmark = [pytest.mark.engine, pytest.mark.prefect_server]
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    """``prefect deploy --all`` on a fresh server."""
+    home = tmp_path_factory.mktemp("home")
+    service = prefect_service(home)
+    with service.use() as url:
+        environment = clean_environment(
+            PREFECT_API_URL=f"{url}/api",
+            PREFECT_HOME=str(home / "client"),
+            DARKROOM_HOME=str(home),
+            ROBOFLOW_API_KEY=KEY,
+        )
+        there = Deployed(f"{url}/api", environment)
+        there.prefect("work-pool", "create", "darkroom", "--type", "process")
+        there.prefect("deploy", "--all")
+        yield there
+        there.api.close()
+    assert service.wait_until_gone()
+
+
+def test_form_describes_every_field(deployed: Deployed) -> None:
+    schema = deployed.deployment()["parameter_openapi_schema"]
+    wishes = ["export", "datasets", "expectations", "comparison"]
+    places = ["job", "wait", "transfer", "only_new", *wishes, "destination", "runs", "rerun"]
+    assert list(schema["properties"]) == ["source", "workflow", "platform", "parameters", "options", *places]
+    assert schema["required"] == ["source", "workflow"]
+    groups = [schema["properties"], *(group["properties"] for group in schema["definitions"].values())]
+    assert len(groups) == 8
+    undescribed = [name for group in groups for name, field in group.items() if not field.get("description")]
+    assert undescribed == []
+    assert not [name for name in schema["properties"] if "key" in name]
+
+
+def test_nightly_runs_take_what_is_new_and_wait_to_be_switched_on(deployed: Deployed) -> None:
+    nightly = deployed.deployment("process-images/nightly")
+    assert nightly["parameters"]["only_new"] is True
+    assert nightly["parameters"]["comparison"] == {"against": "previous"}
+    assert [schedule["active"] for schedule in nightly["schedules"]] == [False]
+    assert nightly["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
+
+
+@pytest.mark.parametrize(
+    "name", ["stage-source/survey", "replay-run/replay", "compile-model/compile", "reap-runs/reap"]
+)
+def test_other_flows_are_deployed(deployed: Deployed, name: str) -> None:
+    schema = deployed.deployment(name)["parameter_openapi_schema"]
+    assert [name for name, field in schema["properties"].items() if not field.get("description")] == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"source": ""}, "source"),
+        ({"platform": ""}, "platform"),
+        ({"transfer": "by post"}, "by post"),
+        ({"job": {"max_image_failure_rate": 7}}, "7 is greater than the maximum of 1"),
+        ({"wait": {"mode": "sleep"}}, "sleep"),
+        ({"options": {"nonsense": 1}}, "nonsense"),
+        ({"expectations": {"max_failure_rate": 7}}, "7 is greater than the maximum of 1"),
+        ({"datasets": {"images": "moved"}}, "moved"),
+    ],
+)
+def test_wrong_values_are_refused_by_the_form(deployed: Deployed, wrong: dict[str, Any], said: str) -> None:
+    refused = deployed.start(**({"source": "x", "workflow": "minimal"} | wrong))
+    assert refused.status_code == 409
+    assert said in refused.text
+
+
+def test_worker_runs_the_deployment(deployed: Deployed, tmp_path: Path) -> None:
+    make_images(tmp_path / "source", 5)
+    flow_run = deployed.started(source=str(tmp_path / "source"), workflow="minimal", runs=str(tmp_path / "runs"))
+    with deployed.worker():
+        assert deployed.reached(flow_run, *ENDS) == "Completed"
+    (folder,) = (path for path in (tmp_path / "runs").iterdir() if not path.name.startswith("."))
+    assert pq.read_table(folder / "results.parquet").num_rows == 5
+    of_run = {"artifacts": {"flow_run_id": {"any_": [flow_run]}}}
+    artifacts = deployed.api.post("artifacts/filter", json=of_run).raise_for_status().json()
+    assert {"stage", "ingest", "launch", "wait", "export", "summary"} <= {artifact["key"] for artifact in artifacts}
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Iterator[ProcessServer]:
+    """A batch server whose engine stands still after a task, until SIGUSR1."""
+    options = ("--hold-after", "1", "--allow-host", "127.0.0.1")
+    with process_server(tmp_path / "server", *options, module=HELD) as server:
+        yield server
+
+
+def begun(deployed: Deployed, held: ProcessServer, folder: Path, **wait: Any) -> tuple[str, str]:
+    """A flow run whose job stands still, and the job's id."""
+    make_images(folder / "source", IMAGES)
+    asked = {"source": str(folder / "source"), "workflow": "minimal", "runs": str(folder / "runs")}
+    flow_run = deployed.started(**asked, platform=held.client.url, wait=wait)
+
+    def standing() -> str | None:
+        jobs = held.client.jobs("GET", "").json()["jobs"]
+        return str(jobs[0]["jobId"]) if jobs and held.client.count(f"{jobs[0]['jobId']}-processing") else None
+
+    return flow_run, str(wait_for(standing, "a job that stands still", timeout=60))
+
+
+def processes_of(flow_run: str) -> list[int]:
+    """Processes that were started for a flow run."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if flow_run.encode() in (process / "environ").read_bytes():
+                found.append(int(process.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_cancelling_the_flow_run_aborts_its_job(deployed: Deployed, held: ProcessServer, tmp_path: Path) -> None:
+    with deployed.worker():
+        flow_run, job = begun(deployed, held, tmp_path)
+        assert processes_of(flow_run)
+        deployed.set_state(flow_run, "CANCELLING", "Cancelling")
+        assert deployed.reached(flow_run, *ENDS) == "Cancelled"
+        found = wait_for(lambda: (state := held.client.job(job))["isTerminal"] and state, "the job's end")
+    assert (found["error"], found["lastNotification"]) == (True, "aborted on request")
+
+
+def test_suspended_run_holds_no_process_and_is_resumed_by_reap(
+    deployed: Deployed, held: ProcessServer, tmp_path: Path
+) -> None:
+    with deployed.worker():
+        flow_run, job = begun(deployed, held, tmp_path, mode="suspend")
+        deployed.reached(flow_run, "Suspended")
+        wait_for(lambda: not processes_of(flow_run), "the end of its process")
+        (tmp_path / "source" / "later.png").write_bytes(b"changes nothing")
+        held.process.send_signal(signal.SIGUSR1)
+        assert not held.client.finished(job)["error"]
+        assert deployed.flow_run(flow_run)["state_name"] == "Suspended"
+        reap = deployed.started("reap-runs/reap", runs=str(tmp_path / "runs"))
+        assert deployed.reached(reap, *ENDS) == "Completed"
+        assert deployed.reached(flow_run, *ENDS) == "Completed"
+    (folder,) = (path for path in (tmp_path / "runs").iterdir() if not path.name.startswith("."))
+    assert pq.read_table(folder / "results.parquet").num_rows == IMAGES
+    assert len(held.client.jobs("GET", "").json()["jobs"]) == 1
