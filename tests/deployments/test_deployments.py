@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pyarrow.parquet as pq
 import pytest
 
 from flows.prefect_server import prefect_service
-from tests.commands import clean_environment
+from tasks.core.services import free_port
+from tests.commands import ROOT, clean_environment
 from tests.deployments.batch_server.running import KEY, ProcessServer, process_server
 from tests.deployments.deployed import ENDS, Deployed
 from tests.images import make_images
@@ -17,6 +22,7 @@ from tests.waiting import wait_for
 
 HELD = "tests.deployments.batch_server.held_server"
 IMAGES = 5
+SECRET = "a-secret-of-the-receiver"
 
 pytestmark = [pytest.mark.engine, pytest.mark.prefect_server]
 
@@ -32,6 +38,9 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
             PREFECT_HOME=str(home / "client"),
             DARKROOM_HOME=str(home),
             ROBOFLOW_API_KEY=KEY,
+            DARKROOM_WEBHOOK_URL=f"http://127.0.0.1:{free_port()}",
+            DARKROOM_WEBHOOK_SECRET=SECRET,
+            PREFECT_WORKER_QUERY_SECONDS="1",
         )
         there = Deployed(f"{url}/api", environment)
         there.prefect("work-pool", "create", "darkroom", "--type", "process")
@@ -39,6 +48,13 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
         yield there
         there.api.close()
     assert service.wait_until_gone()
+
+
+@pytest.fixture(scope="module")
+def working(deployed: Deployed) -> Iterator[Deployed]:
+    """The same, with a worker."""
+    with deployed.worker():
+        yield deployed
 
 
 def test_form_describes_every_field(deployed: Deployed) -> None:
@@ -89,15 +105,14 @@ def test_wrong_values_are_refused_by_the_form(deployed: Deployed, wrong: dict[st
     assert said in refused.text
 
 
-def test_worker_runs_the_deployment(deployed: Deployed, tmp_path: Path) -> None:
+def test_worker_runs_the_deployment(working: Deployed, tmp_path: Path) -> None:
     make_images(tmp_path / "source", 5)
-    flow_run = deployed.started(source=str(tmp_path / "source"), workflow="minimal", runs=str(tmp_path / "runs"))
-    with deployed.worker():
-        assert deployed.reached(flow_run, *ENDS) == "Completed"
+    flow_run = working.started(source=str(tmp_path / "source"), workflow="minimal", runs=str(tmp_path / "runs"))
+    assert working.reached(flow_run, *ENDS) == "Completed"
     (folder,) = (path for path in (tmp_path / "runs").iterdir() if not path.name.startswith("."))
     assert pq.read_table(folder / "results.parquet").num_rows == 5
     of_run = {"artifacts": {"flow_run_id": {"any_": [flow_run]}}}
-    artifacts = deployed.api.post("artifacts/filter", json=of_run).raise_for_status().json()
+    artifacts = working.api.post("artifacts/filter", json=of_run).raise_for_status().json()
     assert {"stage", "ingest", "launch", "wait", "export", "summary"} <= {artifact["key"] for artifact in artifacts}
 
 
@@ -109,17 +124,13 @@ def held(tmp_path: Path) -> Iterator[ProcessServer]:
         yield server
 
 
-def begun(deployed: Deployed, held: ProcessServer, folder: Path, **wait: Any) -> tuple[str, str]:
+def begun(working: Deployed, held: ProcessServer, folder: Path, **wait: Any) -> tuple[str, str]:
     """A flow run whose job stands still, and the job's id."""
     make_images(folder / "source", IMAGES)
     asked = {"source": str(folder / "source"), "workflow": "minimal", "runs": str(folder / "runs")}
-    flow_run = deployed.started(**asked, platform=held.client.url, wait=wait)
+    flow_run = working.started(**asked, platform=held.client.url, wait=wait)
 
-    def standing() -> str | None:
-        jobs = held.client.jobs("GET", "").json()["jobs"]
-        return str(jobs[0]["jobId"]) if jobs and held.client.count(f"{jobs[0]['jobId']}-processing") else None
-
-    return flow_run, str(wait_for(standing, "a job that stands still", timeout=60))
+    return flow_run, held.client.standing()
 
 
 def processes_of(flow_run: str) -> list[int]:
@@ -134,30 +145,60 @@ def processes_of(flow_run: str) -> list[int]:
     return found
 
 
-def test_cancelling_the_flow_run_aborts_its_job(deployed: Deployed, held: ProcessServer, tmp_path: Path) -> None:
-    with deployed.worker():
-        flow_run, job = begun(deployed, held, tmp_path)
-        assert processes_of(flow_run)
-        deployed.set_state(flow_run, "CANCELLING", "Cancelling")
-        assert deployed.reached(flow_run, *ENDS) == "Cancelled"
-        found = wait_for(lambda: (state := held.client.job(job))["isTerminal"] and state, "the job's end")
+def test_cancelling_the_flow_run_aborts_its_job(working: Deployed, held: ProcessServer, tmp_path: Path) -> None:
+    flow_run, job = begun(working, held, tmp_path)
+    assert processes_of(flow_run)
+    working.set_state(flow_run, "CANCELLING", "Cancelling")
+    assert working.reached(flow_run, *ENDS) == "Cancelled"
+    found = wait_for(lambda: (state := held.client.job(job))["isTerminal"] and state, "the job's end")
     assert (found["error"], found["lastNotification"]) == (True, "aborted on request")
 
 
-def test_suspended_run_holds_no_process_and_is_resumed_by_reap(
-    deployed: Deployed, held: ProcessServer, tmp_path: Path
+@contextmanager
+def receiver(working: Deployed, runs: Path) -> Iterator[None]:
+    """The receiver of notifications at the address that the platform was given."""
+    port = working.environment["DARKROOM_WEBHOOK_URL"].rpartition(":")[2]
+    command = [sys.executable, "-m", "flows.cli", "webhooks", "--port", port, "--runs", str(runs)]
+    environment = working.environment | {"DARKROOM_HOME": str(runs / ".receiver")}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert "receiver ready" in process.stdout.readline()
+            yield
+        finally:
+            process.terminate()
+            process.wait(timeout=20)
+
+
+def test_suspended_run_is_resumed_by_the_notification_of_its_jobs_end(
+    working: Deployed, held: ProcessServer, tmp_path: Path
 ) -> None:
-    with deployed.worker():
-        flow_run, job = begun(deployed, held, tmp_path, mode="suspend")
-        deployed.reached(flow_run, "Suspended")
+    (tmp_path / "runs").mkdir()
+    with receiver(working, tmp_path / "runs"):
+        flow_run, job = begun(working, held, tmp_path, mode="suspend")
+        working.reached(flow_run, "Suspended")
         wait_for(lambda: not processes_of(flow_run), "the end of its process")
-        (tmp_path / "source" / "later.png").write_bytes(b"changes nothing")
+        shown = held.client.job(job)["jobDefinition"]["notificationsURL"]
+        forged = httpx.post(f"{shown[:-4]}0000", json={}, headers={"Authorization": "Bearer rf_local"})
+        assert forged.status_code == 403
+        assert working.flow_run(flow_run)["state_name"] == "Suspended"
         held.process.send_signal(signal.SIGUSR1)
-        assert not held.client.finished(job)["error"]
-        assert deployed.flow_run(flow_run)["state_name"] == "Suspended"
-        reap = deployed.started("reap-runs/reap", runs=str(tmp_path / "runs"))
-        assert deployed.reached(reap, *ENDS) == "Completed"
-        assert deployed.reached(flow_run, *ENDS) == "Completed"
+        assert working.reached(flow_run, *ENDS) == "Completed"
+
+
+def test_suspended_run_holds_no_process_and_is_resumed_by_reap(
+    working: Deployed, held: ProcessServer, tmp_path: Path
+) -> None:
+    flow_run, job = begun(working, held, tmp_path, mode="suspend")
+    working.reached(flow_run, "Suspended")
+    wait_for(lambda: not processes_of(flow_run), "the end of its process")
+    (tmp_path / "source" / "later.png").write_bytes(b"changes nothing")
+    held.process.send_signal(signal.SIGUSR1)
+    assert not held.client.finished(job)["error"]
+    assert working.flow_run(flow_run)["state_name"] == "Suspended"
+    reap = working.started("reap-runs/reap", runs=str(tmp_path / "runs"))
+    assert working.reached(reap, *ENDS) == "Completed"
+    assert working.reached(flow_run, *ENDS) == "Completed"
     (folder,) = (path for path in (tmp_path / "runs").iterdir() if not path.name.startswith("."))
     assert pq.read_table(folder / "results.parquet").num_rows == IMAGES
     assert len(held.client.jobs("GET", "").json()["jobs"]) == 1

@@ -21,6 +21,7 @@ from flows.prefect_server import prefect_service
 from tasks.core.settings import Settings
 from tasks.roboflow_api.platform import embedded_server
 from tests.commands import ENGINE_PYTHON, Outcome, clean_environment, darkroom
+from tests.deployments.batch_server.running import KEY, process_server
 from tests.images import make_image, make_images
 from tests.scripted import Reply, scripted_server
 from tests.tasks.roboflow_api.test_models import METADATA
@@ -28,6 +29,7 @@ from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.engine, pytest.mark.prefect_server]
 
+HELD = "tests.deployments.batch_server.held_server"
 UGLY = ["a b/1.png", "c/1.png", "quote'\".jpg", "new\nline.png", "日本/写真.webp"]
 NOISE = ("Traceback", "WARN", "Warning", "ERROR", "Error")
 
@@ -231,12 +233,38 @@ def test_interrupt_of_a_flow_ends_with_one_line(place: Place) -> None:
         assert_interrupted(child)
 
 
+@pytest.mark.parametrize(
+    ("number", "on_cancel"), [(signal.SIGINT, "abort"), (signal.SIGTERM, "abort"), (signal.SIGINT, "leave")]
+)
+def test_interrupt_aborts_the_job_or_leaves_it_and_the_same_command_goes_on(
+    place: Place, tmp_path: Path, number: signal.Signals, on_cancel: str
+) -> None:
+    make_images(place.folder / "held", 5)
+    options = ("--workflow", "minimal", "--rerun", f"{number.name} {on_cancel}", "--wait", f"on_cancel={on_cancel}")
+    with process_server(tmp_path / "server", "--hold-after", "1", module=HELD) as held:
+        words = ("run", "held", *options, "--platform", held.client.url)
+        with started(*words, cwd=place.folder, ROBOFLOW_API_KEY=KEY) as child:
+            job = held.client.standing()
+            child.send_signal(number)
+            _, errors = child.communicate(timeout=30)
+        found = held.client.job(job)
+        assert (found["isTerminal"], found["error"]) == (on_cancel == "abort", on_cancel == "abort")
+        assert ("is aborted, as the run was interrupted" in errors) == (on_cancel == "abort")
+        assert "Traceback" not in errors
+        held.process.send_signal(signal.SIGUSR1)
+        again = darkroom(*words, cwd=place.folder, ROBOFLOW_API_KEY=KEY)
+        assert again.last_line.group(2, 3, 4) == ("5", "0", "0")
+        assert ("it is restarted" in again.errors) == (on_cancel == "abort")
+        assert len(held.client.jobs("GET", "").json()["jobs"]) == 1
+
+
 @contextmanager
-def started(*arguments: str, cwd: Path) -> Iterator[subprocess.Popen[str]]:
+def started(*arguments: str, cwd: Path, **extra: str) -> Iterator[subprocess.Popen[str]]:
     """A command under way; what is left of it at the end is killed."""
     command = [sys.executable, "-m", "flows.cli", *arguments]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, cwd=cwd, env=clean_environment(), stdout=pipe, stderr=pipe, text=True) as child:
+    environment = clean_environment(**extra)
+    with subprocess.Popen(command, cwd=cwd, env=environment, stdout=pipe, stderr=pipe, text=True) as child:
         try:
             yield child
         finally:

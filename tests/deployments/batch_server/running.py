@@ -129,6 +129,15 @@ class ServerClient:
         files = self.files(f"{job}-export", "aggregated-results")
         return [json.loads(line)["image"] for _, content in sorted(files.items()) for line in content.splitlines()]
 
+    def standing(self) -> str:
+        """The id of the only job, once a task of it is done; then the engine is told to stand still."""
+
+        def standing() -> str:
+            jobs = self.jobs("GET", "").json()["jobs"]
+            return str(jobs[0]["jobId"]) if jobs and self.count(f"{jobs[0]['jobId']}-processing") else ""
+
+        return wait_for(standing, "a job that stands still", timeout=60)
+
     def finished(self, job: str) -> dict[str, Any]:
         """The job once it has ended."""
 
