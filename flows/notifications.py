@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flows.prefect_config import check_api, configured_api_url
 from tasks.core.errors import BadInput, DarkroomError
@@ -15,10 +15,11 @@ from tasks.core.identity import remote_id
 from tasks.core.redaction import redact
 from tasks.core.settings import Settings, load_settings
 from tasks.core.tokens import RunTokens
+from tasks.steps.reaping import Outcome as Outcome
 from tasks.steps.runs import runs_folder
 
-if TYPE_CHECKING:
-    from flows.reaping import Outcome
+JOB_ENDED = "darkroom.job.ended"
+INGEST_TOLD = "darkroom.ingest.told"
 
 
 class NotConfigured(Exception):
@@ -79,7 +80,7 @@ class NotifiedRuns:
         """Emits one of Prefect's events about a run.
 
         Args:
-            event: one of the names in :mod:`flows.reaping`.
+            event: :data:`JOB_ENDED` or :data:`INGEST_TOLD`.
             key: the run's key.
             payload: what was notified.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from enum import StrEnum
 from functools import partial
 from typing import Any
 
@@ -21,11 +20,8 @@ from tasks.core.redaction import redact
 from tasks.core.settings import Settings, load_settings
 from tasks.flow_runs import PrefectFlowRuns
 from tasks.roboflow_api.platform import open_platform
-from tasks.steps.reaping import BRIEF, FlowState, job_has_ended, reap, stop_job, unfinished
+from tasks.steps.reaping import BRIEF, Outcome, act_on_claim, reap, stop_job, unfinished
 from tasks.steps.runs import open_runs
-
-JOB_ENDED = "darkroom.job.ended"
-INGEST_TOLD = "darkroom.ingest.told"
 
 
 @flow(name="reap-runs", persist_result=False)
@@ -68,20 +64,8 @@ def stop_on_end(flow: Flow[..., Any], flow_run: FlowRun, state: State) -> None: 
             get_run_logger().warning("the job of run %s could not be aborted: %s", run.folder.key, redact(str(error)))
 
 
-class Outcome(StrEnum):
-    """What came of a notification that a job has ended."""
-
-    RESUMED = "resumed"
-    EARLY = "early"
-    """The flow run still works, and may be about to suspend: try again."""
-    NOTHING = "nothing"
-    """No flow run waits for it."""
-    DENIED = "denied"
-    """The platform says that the job has not ended."""
-
-
 def job_ended(key: str, settings: Settings, runs: str) -> Outcome:
-    """Acts on the claim that a run's job has ended, after asking the platform whether it is true.
+    """Acts on the claim that a run's job has ended; see :func:`tasks.steps.reaping.act_on_claim`.
 
     Args:
         key: the run's key.
@@ -91,26 +75,15 @@ def job_ended(key: str, settings: Settings, runs: str) -> Outcome:
     Raises:
         Transient: platform, bucket or Prefect do not answer: try again.
     """
-    found = next(unfinished(open_runs(runs, settings), key), None)
-    if found is None:
-        return Outcome.NOTHING
-    with open_platform(found.platform, settings) as platform:
-        if not job_has_ended(platform, key):
-            return Outcome.DENIED
     with get_client(sync_client=True) as client:
-        flow_runs = PrefectFlowRuns(client)
-        if flow_runs.resume(found.owner.flow_run):
-            return Outcome.RESUMED
-        state = flow_runs.state(found.owner.flow_run)
-    active = state in (FlowState.ACTIVE, FlowState.SUSPENDED) and found.owner.mode == "suspend"
-    return Outcome.EARLY if active else Outcome.NOTHING
+        return act_on_claim(open_runs(runs, settings), settings, key, PrefectFlowRuns(client))
 
 
 def tell_prefect(event: str, key: str, payload: dict[str, Any]) -> None:
     """Emits an event that automations can act on; its resource is the run.
 
     Args:
-        event: :data:`JOB_ENDED` or :data:`INGEST_TOLD`.
+        event: one of the names in :mod:`flows.notifications`.
         key: the run's key.
         payload: what was notified.
     """

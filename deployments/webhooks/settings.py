@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from pydantic import SecretStr
 
-from flows.reaping import Outcome
+from flows.notifications import Outcome
 
 
 @dataclass(frozen=True)

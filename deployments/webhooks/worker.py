@@ -12,8 +12,7 @@ from threading import Condition, Thread
 from deployments.webhooks.claims import Kind
 from deployments.webhooks.settings import Runs
 from deployments.webhooks.store import Event, EventStore
-from flows.notifications import TryAgain
-from flows.reaping import INGEST_TOLD, JOB_ENDED, Outcome
+from flows.notifications import INGEST_TOLD, JOB_ENDED, Outcome, TryAgain
 
 LOG = logging.getLogger(__name__)
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)

@@ -40,6 +40,18 @@ class FlowState(StrEnum):
     UNKNOWN = "unknown"
 
 
+class Outcome(StrEnum):
+    """What came of the claim that a run's job has ended."""
+
+    RESUMED = "resumed"
+    EARLY = "early"
+    """The flow run still works, and may be about to suspend itself: try again."""
+    NOTHING = "nothing"
+    """No flow run waits for it."""
+    DENIED = "denied"
+    """The platform says that the job has not ended."""
+
+
 class FlowRuns(Protocol):
     """Prefect's flow runs."""
 
@@ -88,6 +100,31 @@ def reap(runs: Runs, settings: Settings, flow_runs: FlowRuns, tell: Callable[[st
     return Reaped(looked=looked, aborted=tuple(aborted), resumed=tuple(resumed), failed=tuple(failed))
 
 
+def act_on_claim(runs: Runs, settings: Settings, key: str, flow_runs: FlowRuns) -> Outcome:
+    """Resumes the flow run that waits for a job, where the platform says too that it has ended.
+
+    Args:
+        runs: the place of all runs.
+        settings: of the platforms.
+        key: of the run whose job is said to have ended.
+        flow_runs: Prefect's.
+
+    Raises:
+        Transient: platform, bucket or Prefect do not answer.
+    """
+    found = next(unfinished(runs, key), None)
+    if found is None:
+        return Outcome.NOTHING
+    with open_platform(found.platform, settings) as platform:
+        if not job_has_ended(platform, key):
+            return Outcome.DENIED
+    if flow_runs.resume(found.owner.flow_run):
+        return Outcome.RESUMED
+    may_suspend = found.owner.mode == "suspend" and not found.owner.stopped
+    active = flow_runs.state(found.owner.flow_run) in (FlowState.ACTIVE, FlowState.SUSPENDED)
+    return Outcome.EARLY if may_suspend and active else Outcome.NOTHING
+
+
 def _stopped(run: Watched, platforms: _Platforms) -> bool:
     return run.owner.leaves_job and stop_job(platforms.named(run.platform), run.folder.key)
 
@@ -132,19 +169,30 @@ def unfinished(runs: Runs, key: str = "") -> Iterator[Watched]:
         runs: the place of all runs.
         key: only runs whose key begins so.
     """
+    for folder in unfinished_folders(runs, key):
+        request = request_of(folder)
+        try:
+            owner = owner_of(folder)
+        except LocalFault:
+            continue  # it is told when somebody looks at that run
+        if request is not None and owner is not None:
+            yield Watched(folder, owner, request.platform)
+
+
+def unfinished_folders(runs: Runs, key: str = "") -> Iterator[RunFolder]:
+    """The folders of the unfinished runs, with lock and journal.
+
+    Args:
+        runs: the place of all runs.
+        key: only runs whose key begins so.
+    """
     with outlined_runs(runs, key) as place:
         for folder in list_runs(place):
             if folder.summary.exists() or not folder.key.startswith(key):
                 continue
             if runs.mirror is not None:
                 runs.place.sub(folder.key).get(folder.journal.name, folder.journal)
-            request = request_of(folder)
-            try:
-                owner = owner_of(folder)
-            except LocalFault:
-                continue  # it is told when somebody looks at that run
-            if request is not None and owner is not None:
-                yield Watched(folder, owner, request.platform)
+            yield folder
 
 
 class _Platforms:

@@ -3,8 +3,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from flows.notifications import NotConfigured, NotifiedRuns, TryAgain
-from flows.reaping import JOB_ENDED, Outcome
+from flows.notifications import JOB_ENDED, NotConfigured, NotifiedRuns, Outcome, TryAgain
 from tasks.core.settings import Settings
 from tasks.core.tokens import RunTokens
 from tests.scripted import Reply, scripted_server

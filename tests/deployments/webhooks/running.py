@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from deployments.webhooks.app import create_app
 from deployments.webhooks.settings import ReceiverSettings
-from flows.reaping import Outcome
+from flows.notifications import Outcome
 from tasks.core.identity import remote_id
 from tasks.core.tokens import RunTokens
 from tests.deployments.batch_server.running import served

@@ -11,7 +11,7 @@ import pytest
 from deployments.batch_server.notifications import IngestEvent
 from deployments.batch_server.notifications import job_event as servers_job_event
 from deployments.webhooks.app import MOST_BYTES
-from flows.reaping import INGEST_TOLD, JOB_ENDED
+from flows.notifications import INGEST_TOLD, JOB_ENDED
 from tests.deployments.webhooks.running import (
     OTHER_RUN,
     RUN,

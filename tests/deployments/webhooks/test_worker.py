@@ -10,8 +10,7 @@ import pytest
 from deployments.webhooks.claims import Claim, Kind
 from deployments.webhooks.store import EventStore, StoreUnusable
 from deployments.webhooks.worker import AT_ONCE, DOUBT, KEPT, LIMIT, PAUSES, Worker
-from flows.notifications import TryAgain
-from flows.reaping import INGEST_TOLD, JOB_ENDED, Outcome
+from flows.notifications import INGEST_TOLD, JOB_ENDED, Outcome, TryAgain
 from tests.deployments.webhooks.running import OTHER_RUN, RUN, ScriptedRuns, job_event, receiver, rows
 from tests.fake_time import FakeTime
 from tests.waiting import wait_for

@@ -1,0 +1,213 @@
+"""Looking after unfinished runs, on a real platform, with flow runs that a script speaks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from prefect.client.schemas.objects import State, StateType
+from pydantic import SecretStr
+
+from tasks.core.errors import ConnectionFailed
+from tasks.core.records import Reaped
+from tasks.core.settings import Settings
+from tasks.flow_runs import state_of
+from tasks.steps.context import Run
+from tasks.steps.flow_runs import note_owner, note_stopped, note_suspension
+from tasks.steps.launch import launch
+from tasks.steps.reaping import FlowState, Outcome, act_on_claim, reap, unfinished
+from tests.deployments.batch_server.running import KEY
+from tests.tasks.steps.conftest import run_all
+from tests.tasks.steps.held import Held, held_bench
+
+NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
+FLOW_RUN = "6b8f4f2e-0000-4000-8000-000000000001"
+
+
+@dataclass
+class Script:
+    """Flow runs in given states; those that are resumed are noted."""
+
+    states: dict[str, FlowState] = field(default_factory=dict)
+    resumed: list[str] = field(default_factory=list)
+
+    def state(self, flow_run: str) -> FlowState:
+        if flow_run not in self.states:
+            raise ConnectionFailed("Prefect's server does not answer")
+        return self.states[flow_run]
+
+    def resume(self, flow_run: str) -> bool:
+        if self.states.get(flow_run) is not FlowState.SUSPENDED:
+            return False
+        self.resumed.append(flow_run)
+        self.states[flow_run] = FlowState.ACTIVE
+        return True
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Iterator[Held]:
+    with held_bench(tmp_path, hold_after=1) as place:
+        yield place
+
+
+def owned(held: Held, **wait: object) -> Run:
+    """A run whose job stands still, and that a flow run works on."""
+    run = held.ingested(2, wait=wait)
+    note_owner(run, FLOW_RUN)
+    launch(run)
+    held.standing(run, 1)
+    return run
+
+
+def settings(held: Held) -> Settings:
+    return Settings.model_validate({"ROBOFLOW_API_KEY": SecretStr(KEY), "DARKROOM_HOME": held.bench.runs / ".home"})
+
+
+def reaped(held: Held, run: Run, script: Script, now: datetime = NOW) -> tuple[Reaped, list[str]]:
+    told: list[str] = []
+    return reap(run.target.runs, settings(held), script, told.append, now), told
+
+
+def is_running(held: Held, run: Run) -> bool:
+    return not held.server.job(run.remote_id)["isTerminal"]
+
+
+def test_job_of_a_stopped_flow_run_is_aborted_once(held: Held) -> None:
+    run = owned(held)
+    script = Script({FLOW_RUN: FlowState.STOPPED})
+    first, told = reaped(held, run, script)
+    assert (first.looked, first.aborted) == (1, (run.folder.key,))
+    assert told == [f"job {run.remote_id} aborted: its flow run was cancelled or crashed"]
+    assert held.server.job(run.remote_id)["lastNotification"] == "aborted on request"
+    assert reaped(held, run, script) == (Reaped(looked=1), [])
+
+
+@pytest.mark.parametrize("state", [FlowState.ACTIVE, FlowState.SUSPENDED, FlowState.OVER, FlowState.UNKNOWN])
+def test_job_of_any_other_flow_run_goes_on(held: Held, state: FlowState) -> None:
+    run = owned(held)
+    assert reaped(held, run, Script({FLOW_RUN: state}))[0].aborted == ()
+    assert is_running(held, run)
+
+
+def test_job_that_is_to_be_left_is_left(held: Held) -> None:
+    run = owned(held, on_cancel="leave")
+    assert reaped(held, run, Script({FLOW_RUN: FlowState.STOPPED}))[0].aborted == ()
+    assert is_running(held, run)
+
+
+def test_job_whose_flow_run_has_seen_to_it_is_not_looked_at_again(held: Held) -> None:
+    run = owned(held)
+    note_stopped(run)
+    assert reaped(held, run, Script({FLOW_RUN: FlowState.STOPPED}))[0].aborted == ()
+    assert is_running(held, run)
+
+
+def test_run_that_another_flow_run_took_up_is_not_stopped_for_the_first(held: Held) -> None:
+    run = owned(held)
+    other = FLOW_RUN[:-1] + "2"
+    note_owner(run, other)
+    assert reaped(held, run, Script({FLOW_RUN: FlowState.STOPPED, other: FlowState.ACTIVE}))[0].aborted == ()
+    assert is_running(held, run)
+
+
+def test_suspended_flow_run_is_resumed_when_its_job_has_ended_and_not_before(held: Held) -> None:
+    run = owned(held, mode="suspend")
+    script = Script({FLOW_RUN: FlowState.SUSPENDED})
+    assert reaped(held, run, script)[0].resumed == ()
+    held.engine.go_on()
+    held.server.finished(run.remote_id)
+    assert reaped(held, run, script)[0].resumed == (run.folder.key,)
+    assert reaped(held, run, script)[0].resumed == ()
+    assert script.resumed == [FLOW_RUN]
+
+
+def test_suspended_flow_run_is_resumed_at_its_deadline_which_counts_from_the_first_suspension(held: Held) -> None:
+    run = owned(held, mode="suspend", deadline_hours=2)
+    assert note_suspension(run, NOW) == 2 * 3600
+    assert note_suspension(run, NOW + timedelta(hours=1.5)) == 0.5 * 3600
+    script = Script({FLOW_RUN: FlowState.SUSPENDED})
+    assert reaped(held, run, script, NOW + timedelta(hours=1.9))[0].resumed == ()
+    assert reaped(held, run, script, NOW + timedelta(hours=2))[0].resumed == (run.folder.key,)
+
+
+def test_run_that_cannot_be_asked_about_is_told_and_the_others_are_looked_after(held: Held) -> None:
+    run = owned(held)
+    lost, told = reaped(held, run, Script())
+    assert lost.failed == (run.folder.key,)
+    assert told == [f"run {run.folder.key} could not be looked after: Prefect's server does not answer"]
+
+
+def test_finished_and_damaged_runs_are_left_alone(held: Held) -> None:
+    held.engine.go_on()
+    run = held.ingested(2)
+    note_owner(run, FLOW_RUN)
+    assert [found.folder.key for found in unfinished(run.target.runs)] == [run.folder.key]
+    run_all(run)
+    assert list(unfinished(run.target.runs)) == []
+    other = held.bench.staged(rerun="other")
+    assert list(unfinished(run.target.runs)) == []
+    note_owner(other, FLOW_RUN)
+    with other.folder.journal.open("a") as journal:
+        journal.write("half a li")
+    assert len(list(unfinished(run.target.runs))) == 1
+    with other.folder.journal.open("a") as journal:
+        journal.write("ne\n")
+    assert list(unfinished(run.target.runs)) == []
+
+
+def test_claim_is_acted_on_when_the_platform_says_so_too(held: Held) -> None:
+    run = owned(held, mode="suspend")
+    script = Script({FLOW_RUN: FlowState.ACTIVE})
+
+    def claimed() -> Outcome:
+        return act_on_claim(run.target.runs, settings(held), run.folder.key, script)
+
+    assert claimed() is Outcome.DENIED
+    held.engine.go_on()
+    held.server.finished(run.remote_id)
+    assert claimed() is Outcome.EARLY
+    script.states[FLOW_RUN] = FlowState.SUSPENDED
+    assert claimed() is Outcome.RESUMED
+    script.states[FLOW_RUN] = FlowState.OVER
+    assert claimed() is Outcome.NOTHING
+    assert script.resumed == [FLOW_RUN]
+
+
+def test_claim_about_a_run_that_nobody_waits_for_does_nothing(held: Held) -> None:
+    run = owned(held)
+    held.engine.go_on()
+    held.server.finished(run.remote_id)
+    script = Script({FLOW_RUN: FlowState.ACTIVE})
+    assert act_on_claim(run.target.runs, settings(held), run.folder.key, script) is Outcome.NOTHING
+    assert act_on_claim(run.target.runs, settings(held), "0" * 16, script) is Outcome.NOTHING
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (StateType.PENDING, FlowState.ACTIVE),
+        (StateType.SCHEDULED, FlowState.ACTIVE),
+        (StateType.RUNNING, FlowState.ACTIVE),
+        (StateType.PAUSED, FlowState.SUSPENDED),
+        (StateType.CANCELLING, FlowState.STOPPED),
+        (StateType.CANCELLED, FlowState.STOPPED),
+        (StateType.CRASHED, FlowState.STOPPED),
+        (StateType.FAILED, FlowState.OVER),
+        (StateType.COMPLETED, FlowState.OVER),
+    ],
+)
+def test_states_of_prefect_are_told_apart(kind: StateType, expected: FlowState) -> None:
+    assert state_of(State(type=kind)) is expected
+    assert state_of(None) is FlowState.ACTIVE
+
+
+def test_notifications_url_of_a_suspended_run_is_the_receivers_and_fixed(held: Held) -> None:
+    run = held.ingested(1, wait={"mode": "suspend"}, job={"notifications_url": "https://example.com/mine"})
+    assert run.notifications_url == ""
+    heard = replace(run, target=replace(run.target, webhook=lambda key: f"https://hooks/{key}/token"))
+    assert heard.notifications_url == f"https://hooks/{run.folder.key}/token"
+    polling = held.bench.staged(rerun="polls", job={"notifications_url": "https://example.com/mine"})
+    assert polling.notifications_url == "https://example.com/mine"
