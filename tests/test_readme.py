@@ -6,7 +6,11 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from pydantic import BaseModel
 
+from flows.commands import COMMANDS
+from tasks.core.identity import ResultOptions
+from tasks.core.job_options import JobOptions, WaitOptions
 from tasks.core.options import ComparisonOptions, Expectations
 from tasks.results.exporters.registry import formats
 from tasks.results.schemas import FAILURES_SCHEMA, PREDICTIONS_SCHEMA, RESULT_FIELDS, SCHEMA_KEY
@@ -34,3 +38,20 @@ def test_version_of_every_schema_is_documented(schema: pa.Schema) -> None:
 )
 def test_every_wish_is_documented(names: Any) -> None:
     assert [name for name in names if f"`{name}`" not in section("Results")] == []
+
+
+@pytest.mark.parametrize(("model", "flag"), [(ResultOptions, "--option"), (JobOptions, "--job")])
+def test_every_option_of_a_job_is_documented(model: type[BaseModel], flag: str) -> None:
+    assert flag in section("The job")
+    assert [name for name in model.model_fields if f"`{name}`" not in section("The job")] == []
+
+
+def test_every_way_of_waiting_is_documented() -> None:
+    said = section("The job")
+    assert [
+        name for name in WaitOptions.model_fields if f"wait {name}=" not in said and f"`wait.{name}`" not in said
+    ] == []
+
+
+def test_every_command_is_documented() -> None:
+    assert [name for name in COMMANDS if f"`darkroom {name}" not in README] == []
