@@ -6,25 +6,29 @@ import argparse
 from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
-from pydantic import BaseModel
-
+from flows.words import (
+    PLACE,
+    add_key,
+    add_repeated,
+    add_runs_option,
+    add_source,
+    assigned_to,
+    option_of,
+    read_budget,
+    read_label,
+    read_model,
+    read_parameter,
+)
 from tasks.core.identity import ResultOptions
 from tasks.core.job_options import JobOptions, WaitOptions
-from tasks.core.options import (
-    AskedImages,
-    ComparisonOptions,
-    DatasetOptions,
-    Expectations,
-    ExportChoice,
-    parse_option,
-)
-from tasks.core.request import AskedTransfer, RunRequest, check_label, parse_parameter
+from tasks.core.options import AskedImages, ComparisonOptions, DatasetOptions, Expectations, ExportChoice
+from tasks.core.pilot import PilotOptions
+from tasks.core.request import AskedTransfer, RunRequest
 from tasks.roboflow_api.models import CompilationDevice
 from tasks.roboflow_api.platform import CLOUD, EMBEDDED
 from tasks.steps.compiling import DEADLINE_HOURS, CompilationOptions
 
 Command = Callable[[argparse.Namespace], int]
-PLACE = "PLACE"
 
 
 def parse(arguments: list[str], commands: Mapping[str, Command]) -> argparse.Namespace:
@@ -65,6 +69,7 @@ def asked_run(options: argparse.Namespace, runs: str) -> RunRequest:
         options=ResultOptions.model_validate(dict(options.option)),
         job=JobOptions.model_validate(dict(options.job)),
         wait=WaitOptions.model_validate(dict(options.wait)),
+        pilot=PilotOptions.model_validate(dict(options.budget) | {"files": options.pilot}),
         destination=options.destination,
         runs=options.runs or runs,
         rerun=options.rerun,
@@ -93,7 +98,7 @@ def _add_run(commands: Any) -> argparse.ArgumentParser:
         description="Run the pipeline on a source. The same command again finds the same run and goes on with it.",
         epilog="example: darkroom run ./photos --workflow photo-audit --format coco --expect max_failures=0",
     )
-    _add_source(command)
+    add_source(command)
     command.add_argument(
         "--workflow", required=True, metavar="ID", help="id of a workflow, or a definition file such as ./mine.json"
     )
@@ -103,7 +108,7 @@ def _add_run(commands: Any) -> argparse.ArgumentParser:
         metavar="embedded|roboflow|URL",
         help="where the work is done (default: embedded, a server on this machine, started on the spot)",
     )
-    _add_repeated(command, "--param", _parameter, "NAME=VALUE", "a parameter of the workflow")
+    add_repeated(command, "--param", read_parameter, "NAME=VALUE", "a parameter of the workflow")
     command.add_argument(
         "--transfer",
         default="auto",
@@ -117,11 +122,12 @@ def _add_run(commands: Any) -> argparse.ArgumentParser:
     command.add_argument(
         "--destination", default="", metavar=PLACE, help="folder or bucket that the results are published to as well"
     )
-    _add_runs_option(command)
+    add_runs_option(command)
     command.add_argument(
-        "--rerun", default="", type=_label, metavar="LABEL", help="do the same work afresh under this label"
+        "--rerun", default="", type=read_label, metavar="LABEL", help="do the same work afresh under this label"
     )
     _add_job(command.add_argument_group("the job"))
+    _add_pilot(command.add_argument_group("a pilot, which estimates the whole"))
     _add_export(command.add_argument_group("what is exported"))
     _add_datasets(command.add_argument_group("datasets, written to datasets/ in the run's folder"))
     _add_judging(command.add_argument_group("judging the results"))
@@ -134,19 +140,31 @@ def _add_job(group: Any) -> None:
         ("--job", JobOptions, "how the job runs; a failed one is restarted with the present values"),
         ("--wait", WaitOptions, "how its end is waited for"),
     ):
-        _add_repeated(group, flag, _assigned_to(model), "NAME=VALUE", f"{text}: {', '.join(model.model_fields)}")
+        add_repeated(group, flag, assigned_to(model), "NAME=VALUE", f"{text}: {', '.join(model.model_fields)}")
+
+
+def _add_pilot(group: Any) -> None:
+    group.add_argument(
+        "--pilot",
+        default=0,
+        type=option_of(PilotOptions, "files"),
+        metavar="N",
+        help="process N files first, as a run of their own, and end with an estimate unless a budget is given",
+    )
+    names = ", ".join(name for name in PilotOptions.model_fields if name != "files")
+    add_repeated(group, "--budget", read_budget, "NAME=VALUE", f"go on by itself within these limits: {names}")
 
 
 def _add_export(group: Any) -> None:
     group.add_argument(
         "--stage", default="", metavar="NAME", help="stage of the job whose output is taken (default: the export stage)"
     )
-    _add_repeated(group, "--part", str, "NAME", "only this part of the output")
+    add_repeated(group, "--part", str, "NAME", "only this part of the output")
 
 
 def _add_datasets(group: Any) -> None:
-    _add_repeated(group, "--format", str, "NAME", "coco, yolo, voc, csv, jsonl, classification-folders, or your own")
-    _add_repeated(group, "--dataset-output", str, "NAME", "only predictions of this output of the workflow")
+    add_repeated(group, "--format", str, "NAME", "coco, yolo, voc, csv, jsonl, classification-folders, or your own")
+    add_repeated(group, "--dataset-output", str, "NAME", "only predictions of this output of the workflow")
     group.add_argument(
         "--images",
         default="none",
@@ -156,7 +174,7 @@ def _add_datasets(group: Any) -> None:
     group.add_argument(
         "--validation",
         default=0.0,
-        type=_option_of(DatasetOptions, "validation"),
+        type=option_of(DatasetOptions, "validation"),
         metavar="SHARE",
         help="share of the images in the validation split, by a stable hash of their names (default: 0, no split)",
     )
@@ -165,7 +183,7 @@ def _add_datasets(group: Any) -> None:
 
 def _add_judging(group: Any) -> None:
     names = ", ".join(Expectations.model_fields)
-    _add_repeated(group, "--expect", _assigned_to(Expectations), "NAME=VALUE", f"a missed one fails the run: {names}")
+    add_repeated(group, "--expect", assigned_to(Expectations), "NAME=VALUE", f"a missed one fails the run: {names}")
     group.add_argument(
         "--compare", default="", metavar="RUN", help="compare with that run, or with the previous one of this request"
     )
@@ -174,9 +192,7 @@ def _add_judging(group: Any) -> None:
 
 def _add_limits(group: Any) -> None:
     names = ", ".join(name for name in ComparisonOptions.model_fields if name != "against")
-    _add_repeated(
-        group, "--limit", _assigned_to(ComparisonOptions), "NAME=VALUE", f"change from which to tell: {names}"
-    )
+    add_repeated(group, "--limit", assigned_to(ComparisonOptions), "NAME=VALUE", f"change from which to tell: {names}")
 
 
 def _add_stage(commands: Any) -> argparse.ArgumentParser:
@@ -186,14 +202,14 @@ def _add_stage(commands: Any) -> argparse.ArgumentParser:
         description="List a source, check its files and write the manifest. Nothing is sent anywhere.",
         epilog="example: darkroom stage 's3://bucket/2024/**/*.jpg' --references references.jsonl",
     )
-    _add_source(command)
+    add_source(command)
     command.add_argument(
         "--references",
         default="",
         metavar="FILE",
         help="write signed references here, a JSON line each; whoever has the file can read the media until they end",
     )
-    _add_runs_option(command)
+    add_runs_option(command)
     return command
 
 
@@ -216,7 +232,7 @@ def _add_runs(commands: Any) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(
         "runs", help="list the runs", description="List the runs, the latest first."
     )
-    _add_runs_option(command)
+    add_runs_option(command)
     return command
 
 
@@ -224,8 +240,8 @@ def _add_show(commands: Any) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(
         "show", help="show one run", description="Show one run, as `darkroom run` ended."
     )
-    _add_key(command, "run")
-    _add_runs_option(command)
+    add_key(command, "run")
+    add_runs_option(command)
     return command
 
 
@@ -237,11 +253,11 @@ def _add_compare(commands: Any) -> argparse.ArgumentParser:
         "Exit status 3 when a change is beyond its limit.",
         epilog="example: darkroom compare 3f0c 9a1b --limit class_shift=0.1",
     )
-    _add_key(command, "before")
-    _add_key(command, "now")
+    add_key(command, "before")
+    add_key(command, "now")
     _add_limits(command)
     command.add_argument("--json", action="store_true", help="print the comparison as JSON")
-    _add_runs_option(command)
+    add_runs_option(command)
     return command
 
 
@@ -253,8 +269,8 @@ def _add_replay(commands: Any) -> argparse.ArgumentParser:
         "by row. Exit status 1 when they differ.",
         epilog="example: darkroom replay 3f0c",
     )
-    _add_key(command, "run")
-    _add_runs_option(command)
+    add_key(command, "run")
+    add_runs_option(command)
     return command
 
 
@@ -266,7 +282,7 @@ def _add_compile(commands: Any) -> argparse.ArgumentParser:
         "The same command again finds the same job.",
         epilog="example: darkroom compile my-project/3 --device nvidia-t4 --device nvidia-l4",
     )
-    command.add_argument("model", type=_model, metavar="MODEL", help="id of the model, such as my-project/3")
+    command.add_argument("model", type=read_model, metavar="MODEL", help="id of the model, such as my-project/3")
     command.add_argument(
         "--device",
         action="append",
@@ -281,12 +297,12 @@ def _add_compile(commands: Any) -> argparse.ArgumentParser:
         help="where it is compiled (default: roboflow, since Darkroom's own server has no TensorRT)",
     )
     command.add_argument(
-        "--rerun", default="", type=_label, metavar="LABEL", help="have it compiled afresh under this label"
+        "--rerun", default="", type=read_label, metavar="LABEL", help="have it compiled afresh under this label"
     )
     command.add_argument(
         "--deadline-hours",
         default=DEADLINE_HOURS,
-        type=_option_of(CompilationOptions, "deadline_hours"),
+        type=option_of(CompilationOptions, "deadline_hours"),
         metavar="HOURS",
         help=f"give up waiting after so long; the job itself goes on (default: {DEADLINE_HOURS:g})",
     )
@@ -301,8 +317,8 @@ def _add_abort(commands: Any) -> argparse.ArgumentParser:
         "what is left.",
         epilog="example: darkroom abort 3f0c",
     )
-    _add_key(command, "run")
-    _add_runs_option(command)
+    add_key(command, "run")
+    add_runs_option(command)
     return command
 
 
@@ -314,7 +330,7 @@ def _add_reap(commands: Any) -> argparse.ArgumentParser:
         "ended. Meant for a schedule, as the deployment reap-runs/reap.",
         epilog="example: darkroom reap --runs s3://bucket/runs",
     )
-    _add_runs_option(command)
+    add_runs_option(command)
     return command
 
 
@@ -331,57 +347,3 @@ _ADDERS: Mapping[str, Callable[[Any], argparse.ArgumentParser]] = {
     "server": _add_server,
     "webhooks": _add_webhooks,
 }
-
-
-def _add_source(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "source",
-        metavar="SOURCE",
-        help="folder, s3://, gs://, az:// or sftp:// place, pattern such as 's3://bucket/2024/**/*.jpg', "
-        "or references.jsonl",
-    )
-
-
-def _add_key(command: argparse.ArgumentParser, name: str) -> None:
-    command.add_argument(name, metavar=name.upper(), help="key of a run, or its first digits")
-
-
-def _add_runs_option(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--runs", metavar=PLACE, help="folder of the runs, here or in a bucket (default: DARKROOM_RUNS or ./runs)"
-    )
-
-
-def _add_repeated(group: Any, flag: str, read: Callable[[str], Any], metavar: str, text: str) -> None:
-    group.add_argument(
-        flag, action="append", default=[], type=read, metavar=metavar, help=f"{text}; may be given several times"
-    )
-
-
-def _parameter(text: str) -> Any:
-    return _told(parse_parameter, text)
-
-
-def _label(text: str) -> Any:
-    return _told(check_label, text)
-
-
-def _model(text: str) -> str:
-    if not text.strip():
-        raise argparse.ArgumentTypeError("is empty: name a model, such as my-project/3")
-    return text
-
-
-def _assigned_to(model: type[BaseModel]) -> Callable[[str], Any]:
-    return lambda text: _told(lambda words: parse_option(model, words), text)
-
-
-def _option_of(model: type[BaseModel], name: str) -> Callable[[str], Any]:
-    return lambda text: _told(lambda value: parse_option(model, f"{name}={value}"), text)[1]
-
-
-def _told(read: Callable[[str], Any], text: str) -> Any:
-    try:
-        return read(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None

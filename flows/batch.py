@@ -12,7 +12,8 @@ from flows.running import carry_out_request
 from tasks.core.identity import ResultOptions
 from tasks.core.job_options import JobOptions, WaitOptions
 from tasks.core.options import ComparisonOptions, DatasetOptions, Expectations, ExportChoice
-from tasks.core.records import NothingNew, RunSummary
+from tasks.core.pilot import PilotOptions
+from tasks.core.records import RunOutcome
 from tasks.core.request import MOST_LABEL_CHARACTERS, AskedTransfer, RunRequest
 from tasks.core.settings import load_settings
 from tasks.roboflow_api.platform import EMBEDDED
@@ -24,6 +25,7 @@ ANYTHING = Expectations()
 NO_COMPARISON = ComparisonOptions()
 ANY_MACHINE = JobOptions()
 POLLING = WaitOptions()
+NO_PILOT = PilotOptions()
 Text = Annotated[str, Field(min_length=1)]
 
 
@@ -42,6 +44,7 @@ def process_images(
     options: ResultOptions = EVERYTHING,
     job: JobOptions = ANY_MACHINE,
     wait: WaitOptions = POLLING,
+    pilot: PilotOptions = NO_PILOT,
     transfer: AskedTransfer = "auto",
     only_new: bool = False,
     export: ExportChoice = ALL_PARTS,
@@ -51,7 +54,7 @@ def process_images(
     destination: str = "",
     runs: str = "",
     rerun: Annotated[str, Field(max_length=MOST_LABEL_CHARACTERS)] = "",
-) -> RunSummary | NothingNew:
+) -> RunOutcome:
     """Process every image of a folder or bucket with a workflow, and account for each of them.
 
     The same request is the same run: what an earlier, killed run did is found and not repeated, and a finished run is
@@ -68,6 +71,8 @@ def process_images(
         options: What is kept of the results; part of what makes it this run.
         job: What the job runs on, and its limits. A failed job is restarted with the present ones.
         wait: How the job's end is waited for, and what becomes of the job when the flow run is cancelled.
+        pilot: How many files are processed first, to estimate the whole, and the budget under which it goes on by
+            itself; without a budget the flow run suspends itself after the pilot until a person resumes it.
         transfer: How images get to the platform: it fetches them by reference, from URLs signed here, or they are
             uploaded from here. By default by reference wherever the platform can reach them.
         only_new: Only what is new or has changed since this source was last processed with this workflow.
@@ -82,11 +87,12 @@ def process_images(
 
     Returns:
         The run's summary: counts, times, ids and the folder that holds everything; or, with ``only_new``, that
-        there was nothing new.
+        there was nothing new; or, with a pilot and no budget outside of deployments, what the pilot says.
 
     Raises:
         BadInput: source, workflow, parameters or platform cannot be used.
-        RunFailed: the job failed, files are missing from the reconciliation, or an expectation was missed.
+        RunFailed: the job failed, files are missing from the reconciliation, an expectation was missed, or the run
+            would go beyond its budget.
     """
     settings = load_settings()
     request = RunRequest(
@@ -97,6 +103,7 @@ def process_images(
         options=options,
         job=job,
         wait=wait,
+        pilot=pilot,
         transfer=transfer,
         only_new=only_new,
         export=export,

@@ -25,7 +25,7 @@ from flows.terminal import (
 from tasks.core.errors import BadInput, DarkroomError, LocalFault, damaged, local_fault
 from tasks.core.identity import remote_id
 from tasks.core.options import Expectations, ExportChoice
-from tasks.core.records import NothingNew, RunSummary
+from tasks.core.records import RunOutcome, RunSummary
 from tasks.core.redaction import redact
 from tasks.core.request import RunRequest
 from tasks.core.run_folder import RunFolder, find_run, list_runs, read_lock
@@ -103,7 +103,7 @@ def kept_secret(source: str) -> str:
     return FROM_VARIABLE + SOURCE_VARIABLE
 
 
-def _report(outcome: RunSummary | NothingNew) -> int:
+def _report(outcome: RunOutcome) -> int:
     print_outcome(outcome, wide_console())
     return 0
 
@@ -132,15 +132,15 @@ def _asked(folder: RunFolder) -> Any:
         return None
 
 
-def _run_flow(request: RunRequest, settings: Settings, started: Callable[[], None]) -> RunSummary | NothingNew:
+def _run_flow(request: RunRequest, settings: Settings, started: Callable[[], None]) -> RunOutcome:
     with managed_prefect_api(settings.home):
         # Prefect reads its settings when it is imported, so not before the server's address is known.
         from flows.batch import process_images
 
         started()
         with watched_run():
-            outcome: RunSummary | NothingNew = process_images(
-                **{name: value for name, value in request if name != "replays"}
+            outcome: RunOutcome = process_images(
+                **{name: value for name, value in request if name not in ("replays", "pilot_of")}
             )
             return outcome
 

@@ -63,16 +63,16 @@ class NotifiedRuns:
         """The id of a run's job."""
         return remote_id(key)
 
-    def job_ended(self, key: str) -> Outcome:
+    def follow_up(self, key: str) -> Outcome:
         """Acts on the claim that a run's job has ended, after asking the platform whether it is true.
 
         Raises:
             TryAgain: it could not be asked, or the answer could not be acted on.
         """
-        from flows.reaping import job_ended
+        from flows.reaping import follow_up
 
         try:
-            return job_ended(key, self._settings, self._place)
+            return follow_up(key, self._settings, self._place)
         except DarkroomError as error:
             raise TryAgain(redact(str(error))) from None
 

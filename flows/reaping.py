@@ -64,7 +64,7 @@ def stop_on_end(flow: Flow[..., Any], flow_run: FlowRun, state: State) -> None: 
             get_run_logger().warning("the job of run %s could not be aborted: %s", run.folder.key, redact(str(error)))
 
 
-def job_ended(key: str, settings: Settings, runs: str) -> Outcome:
+def follow_up(key: str, settings: Settings, runs: str) -> Outcome:
     """Acts on the claim that a run's job has ended; see :func:`tasks.steps.reaping.act_on_claim`.
 
     Args:

@@ -8,12 +8,22 @@ from contextlib import contextmanager
 
 from prefect.logging import get_run_logger
 
-from flows.suspending import check_wait, leaving_no_job, own_id, suspend_until_ended, suspended_before
+from flows.suspending import (
+    asked_before,
+    can_suspend,
+    check_wait,
+    leaving_no_job,
+    own_id,
+    suspend_until_approved,
+    suspend_until_arrived,
+    suspend_until_ended,
+    suspended_before,
+)
 from tasks.compare import compare_run
 from tasks.core.errors import RunFailed
 from tasks.core.journal import Journal
 from tasks.core.progress import Silent
-from tasks.core.records import NothingNew, RunSummary, Staged, StepRecords
+from tasks.core.records import NothingNew, Piloted, RunOutcome, RunSummary, Staged, StepRecords
 from tasks.core.request import RunRequest
 from tasks.core.run_folder import RunFolder, keep_request
 from tasks.core.settings import Settings
@@ -21,38 +31,94 @@ from tasks.datasets import write_run_datasets
 from tasks.export import export_results
 from tasks.ingest import ingest_files
 from tasks.launch import launch_job
+from tasks.pilot import show_pilot
 from tasks.publish import publish_results
 from tasks.stage import stage_media
 from tasks.steps.conclude import bring_home, complete, kept, place_of, remember
 from tasks.steps.context import Run, Target
+from tasks.steps.estimating import check_budget, estimate, known_bytes, measure, piloted, verdicts
 from tasks.steps.flow_runs import note_owner
 from tasks.steps.judging import finished_as_asked
+from tasks.steps.piloting import pilot_target
 from tasks.steps.stage import open_target, staged_before
 from tasks.summarize import summarize_run
 from tasks.wait import wait_for_job
 
 
-def carry_out_request(request: RunRequest, settings: Settings) -> RunSummary | NothingNew:
+def carry_out_request(request: RunRequest, settings: Settings) -> RunOutcome:
     """Stages, and does what is left to do of the run that the request turns out to be.
 
     Raises:
         BadInput: source, workflow, parameters, platform or a wish cannot be used.
-        RunFailed: the job failed, files are missing from the reconciliation, or an expectation was missed.
+        RunFailed: the job failed, files are missing from the reconciliation, an expectation was missed, or the run
+            would go beyond its budget.
     """
     begun = time.monotonic()
     check_wait(request)
     with open_target(request, settings) as target:
         if key := suspended_before(target):
             return _carry_on(*staged_before(target, key), begun, resumed=True)
+        if key := asked_before(target):
+            return _carry_on(*_approved(target, key), begun)
         staged = stage_media(target)
         if isinstance(staged, NothingNew):
             return staged
-        return _carry_on(target, staged, begun)
+        return _pilot(target, staged) or _carry_on(target, staged, begun)
+
+
+def _pilot(target: Target, staged: Staged) -> Piloted | None:
+    """Tries a run's first files where that is asked for; gives the outcome where the run ends with that.
+
+    Raises:
+        BudgetExceeded: the run would go beyond its budget.
+        Pause: a person is asked.
+    """
+    pilot = pilot_target(target, staged)
+    if pilot is None:
+        return None
+    options, folder = target.request.pilot, RunFolder(staged.folder)
+    measured = measure(_finished_pilot(pilot))
+    reckoned = estimate(measured, staged.to_send, known_bytes(folder.manifest), options.credits_per_machine_hour)
+    judged = verdicts(options, measured, reckoned)
+    show_pilot(staged.key, measured, reckoned, judged)
+    check_budget(staged.key, judged)
+    if judged:
+        return None
+    if not can_suspend():
+        return piloted(target, staged, measured, reckoned)
+    _ask(target, staged)
+    return None
+
+
+def _finished_pilot(target: Target) -> RunFolder:
+    """The folder of a pilot, which is processed where that was not done before."""
+    begun, staged = time.monotonic(), stage_media(target)
+    assert isinstance(staged, Staged), "a pilot is not incremental"
+    with _held_run(target, staged) as run:
+        _own(run)
+        if finished_as_asked(run) is None:
+            process_kept(run, staged, begun)
+        bring_home(run)
+    return run.folder
+
+
+def _approved(target: Target, key: str) -> tuple[Target, Staged]:
+    """The run whose pilot was shown to a person, once that person lets it go on."""
+    found = staged_before(target, key)
+    _ask(*found)
+    return found
+
+
+def _ask(target: Target, staged: Staged) -> None:
+    """Has a person say whether a run goes on after its pilot."""
+    with _held_run(target, staged) as run:
+        suspend_until_approved(run)
 
 
 def _carry_on(target: Target, staged: Staged, begun: float, *, resumed: bool = False) -> RunSummary:
     """What is left to do of a staged run."""
     with _held_run(target, staged, resumed=resumed) as run:
+        _own(run)
         known = finished_as_asked(run)
         if known is not None and target.request.comparison.against:
             compare_run(run)
@@ -71,6 +137,7 @@ def process_kept(run: Run, staged: Staged, begun: float) -> RunSummary:
 
 def process(run: Run, staged: Staged, begun: float) -> RunSummary:
     """The steps after staging, on a run that this process holds."""
+    suspend_until_arrived(run, staged.to_send)
     ingested = ingest_files(run, staged.to_send)
     with leaving_no_job(run):
         launched = launch_job(run)
@@ -99,15 +166,18 @@ def _conclude(run: Run, summary: RunSummary) -> RunSummary:
 
 
 @contextmanager
-def _held_run(target: Target, staged: Staged, *, resumed: bool) -> Iterator[Run]:
-    """The staged run with its journal, held against other processes, and this flow run noted in it."""
+def _held_run(target: Target, staged: Staged, *, resumed: bool = False) -> Iterator[Run]:
+    """The staged run with its journal, held against other processes."""
     folder = RunFolder(staged.folder)
 
     def tell() -> None:
         get_run_logger().warning("run %s is under way in another process: waiting for it", staged.key)
 
     with folder.held(tell), Journal(folder.journal) as journal:
-        run = kept(Run(target, folder, journal, Silent(), resumed=resumed))
-        if folder.finished() is None:
-            note_owner(run, own_id())
-        yield run
+        yield kept(Run(target, folder, journal, Silent(), resumed=resumed))
+
+
+def _own(run: Run) -> None:
+    """Writes down that this flow run works on the run, so that others can look after its job."""
+    if run.folder.finished() is None:
+        note_owner(run, own_id())

@@ -15,9 +15,11 @@ from prefect.logging import get_run_logger
 from tasks.core.errors import BadInput, DarkroomError
 from tasks.core.redaction import redact
 from tasks.core.request import RunRequest
+from tasks.ingest import send_files
 from tasks.roboflow_api.platform import EMBEDDED
-from tasks.steps.context import WAIT, Run, Target
+from tasks.steps.context import INGEST, WAIT, Run, Target
 from tasks.steps.flow_runs import note_stopped, note_suspension
+from tasks.steps.piloting import note_asked, run_asked_by
 from tasks.steps.reaping import BRIEF, job_has_ended, stop_job, unfinished
 from tasks.steps.wait import overdue
 
@@ -38,7 +40,7 @@ def check_wait(request: RunRequest) -> None:
             "wait mode suspend needs a platform that works on without this process: the embedded server ends with it; "
             "start one with darkroom server and pass --platform URL, or wait with mode poll"
         )
-    if _flow_run().deployment_id is None:
+    if not can_suspend():
         raise BadInput("wait mode suspend is for deployments, which a worker resumes: wait with mode poll here")
 
 
@@ -48,11 +50,38 @@ def own_id() -> str:
 
 
 def suspended_before(target: Target) -> str | None:
-    """The key of the run on which this flow run worked when it suspended itself, or ``None``."""
+    """The key of the run on whose job this flow run waited when it suspended itself, or ``None``."""
     if target.request.wait.mode != "suspend":
         return None
-    owned = (run for run in unfinished(target.runs) if run.owner.flow_run == own_id())
+    owned = (run for run in unfinished(target.runs) if run.owner.flow_run == own_id() and run.owner.mode == "suspend")
     return next((run.folder.key for run in owned), None)
+
+
+def can_suspend() -> bool:
+    """Whether this flow run can be suspended until a person resumes it."""
+    return _flow_run().deployment_id is not None
+
+
+def asked_before(target: Target) -> str | None:
+    """The key of the run whose pilot this flow run has shown to a person, or ``None``."""
+    if not (target.request.pilot.files and can_suspend()):
+        return None
+    return run_asked_by(target.runs, own_id())
+
+
+def suspend_until_approved(run: Run) -> None:
+    """Gives the worker back until a person resumes this flow run; comes back at once where one has.
+
+    Prefect lets a known key pass, so that being resumed is the answer. Which run was asked for stands in that run's
+    journal: the flow begins from the top, and its source may hold other files by then.
+
+    Raises:
+        Pause: the way in which Prefect ends the process of a suspended flow run.
+    """
+    if note_asked(run.journal, own_id()):
+        run.on_step()
+        get_run_logger().info("pilot: run %s goes on when a person resumes this flow run", run.folder.key)
+    suspend_flow_run(key=f"pilot-{run.folder.key}")
 
 
 def suspend_until_ended(run: Run) -> None:
@@ -69,14 +98,39 @@ def suspend_until_ended(run: Run) -> None:
         return
     if job_has_ended(run.platform, run.folder.key):
         return
-    left = note_suspension(run, run.timing.now())
+    left = note_suspension(run, WAIT, run.target.request.wait.deadline_hours, run.timing.now())
     if left <= 0:
         raise overdue(run)
+    _suspend(run, left, f"wait: suspended until job {run.remote_id} has ended")
+
+
+def suspend_until_arrived(run: Run, files: int) -> None:
+    """Gives the worker back until the platform has fetched the files; comes back at once where it need not.
+
+    The files are those that are ingested by reference; what is uploaded from here needs this process.
+
+    Args:
+        run: the run.
+        files: files to send.
+
+    Raises:
+        Pause: as above.
+    """
+    if run.target.request.wait.mode != "suspend" or not send_files(run, files):
+        return
+    left = note_suspension(run, INGEST, run.target.url_hours, run.timing.now())
+    if left > 0:  # else the step itself says what is missing
+        _suspend(run, left, f"ingest: suspended until batch {run.remote_id} has its {files} files")
+
+
+def _suspend(run: Run, seconds: float, said: str) -> None:
     run.on_step()
-    listening = "a notification" if run.notifications_url else "no notification, as DARKROOM_WEBHOOK_URL is not set,"
-    get_run_logger().info("wait: suspended until %s or reap-runs tells that job %s has ended", listening, run.remote_id)
+    told = (
+        "the receiver or reap-runs tells so" if run.webhook_url else "reap-runs sees it, as no receiver is configured"
+    )
+    get_run_logger().info("%s: %s", said, told)
     # Each suspension has a key of its own: Prefect lets a known one pass.
-    suspend_flow_run(timeout=int(left) + SPARE_SECONDS, key=uuid4().hex)
+    suspend_flow_run(timeout=int(seconds) + SPARE_SECONDS, key=uuid4().hex)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from tasks.core.errors import DarkroomError
 from tasks.core.progress import reporting_to
-from tasks.core.records import NothingNew, RunSummary, Surveyed
+from tasks.core.records import Piloted, RunOutcome, RunSummary, Surveyed
 from tasks.results.compare import Comparison
 
 STEPS = ("stage", "ingest", "launch", "wait", "export", "summarize")
@@ -102,10 +102,12 @@ def wide_console() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=WIDE)
 
 
-def print_outcome(outcome: RunSummary | NothingNew, console: Console) -> None:
+def print_outcome(outcome: RunOutcome, console: Console) -> None:
     """The short table, the paths, and the last line."""
     if isinstance(outcome, RunSummary):
         _print_facts(_facts(outcome).items(), console)
+    elif isinstance(outcome, Piloted):
+        _print_facts(_pilot_facts(outcome).items(), console)
     # The last line is read by programs as well: printed as it is, never wrapped.
     console.file.write(outcome.line() + "\n")
 
@@ -148,6 +150,16 @@ def _facts(summary: RunSummary) -> dict[str, str]:
         if value:
             facts[name] = value
     return facts
+
+
+def _pilot_facts(outcome: Piloted) -> dict[str, str]:
+    facts = {
+        "pilot": f"{outcome.files} of {outcome.of_files} files, {outcome.failed} failed",
+        "estimate": f"{outcome.estimate} of machine time for all {outcome.of_files}, at the pilot's parallelism",
+    }
+    if outcome.credits:
+        facts["credits"] = outcome.credits
+    return facts | {"go on with": outcome.command}
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:

@@ -9,7 +9,17 @@ from tasks.artifacts import show_link, show_table, watched
 from tasks.core.records import Ingested
 from tasks.retries import STEP
 from tasks.steps.context import Run
-from tasks.steps.ingest import ingest
+from tasks.steps.ingest import ingest, send
+
+
+@task(name="send", task_run_name="send", **STEP)
+def send_files(run: Run, files: int) -> bool:
+    """Has the platform fetch every staged file that it can, and does not wait for it.
+
+    Returns:
+        Whether it is still at it; never where files are uploaded from here.
+    """
+    return send(watched(run, "ingest"), files)
 
 
 @task(name="ingest", task_run_name="ingest", **STEP)

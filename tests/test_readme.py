@@ -12,6 +12,7 @@ from flows.commands import COMMANDS
 from tasks.core.identity import ResultOptions
 from tasks.core.job_options import JobOptions, WaitOptions
 from tasks.core.options import ComparisonOptions, Expectations
+from tasks.core.pilot import PilotOptions
 from tasks.results.exporters.registry import formats
 from tasks.results.schemas import FAILURES_SCHEMA, PREDICTIONS_SCHEMA, RESULT_FIELDS, SCHEMA_KEY
 
@@ -55,3 +56,8 @@ def test_every_way_of_waiting_is_documented() -> None:
 
 def test_every_command_is_documented() -> None:
     assert [name for name in COMMANDS if f"`darkroom {name}" not in README] == []
+
+
+def test_every_part_of_a_budget_is_documented() -> None:
+    assert "`--pilot N`" in section("Pilot")
+    assert [name for name in set(PilotOptions.model_fields) - {"files"} if f"`{name}`" not in section("Pilot")] == []

@@ -28,7 +28,7 @@ class Runs(Protocol):
     def job_of(self, key: str) -> str:
         """The id of a run's job."""
 
-    def job_ended(self, key: str) -> Outcome:
+    def follow_up(self, key: str) -> Outcome:
         """Acts on the claim that a run's job has ended; raises `TryAgain` where it cannot yet."""
 
     def tell(self, event: str, key: str, payload: dict[str, Any]) -> None:

@@ -127,14 +127,16 @@ class Worker:
 
     def _outcome(self, event: Event) -> str:
         """What comes of an event, noted before anybody is told."""
-        outcome = NOTED if event.kind is Kind.INGEST else self._job_ended(event)
+        outcome = self._follow_up(event)
         self._store.settle(event, outcome)
         return outcome
 
-    def _job_ended(self, event: Event) -> str:
-        outcome = self._runs.job_ended(event.run)
+    def _follow_up(self, event: Event) -> str:
+        outcome = self._runs.follow_up(event.run)
         if outcome is Outcome.EARLY:
             raise TryAgain("its flow run is still at work")
+        if outcome is Outcome.DENIED and event.kind is Kind.INGEST:
+            return NOTED  # one part of a batch has come; the run waits for all of them
         if outcome is Outcome.DENIED and self._clock() - event.received_at < DOUBT:
             raise TryAgain("the platform does not say so yet")
         return outcome.value

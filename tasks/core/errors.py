@@ -22,6 +22,7 @@
             ├── JobTimedOut        the deadline passed, looked at once more
             ├── RunIncomplete      the counts do not add up
             ├── ExpectationsMissed the results are not what was expected
+            ├── BudgetExceeded     the pilot says that the rest would cost too much
             └── ResultsDiffer      a replay has given other results
 
 Messages are written for the person who started the run: one line, and what to change. They never hold the API key or
@@ -136,6 +137,10 @@ class RunIncomplete(RunFailed):
 
 class ExpectationsMissed(RunFailed):
     """The results are not what was expected of them; the message says what was wanted and what was found."""
+
+
+class BudgetExceeded(RunFailed):
+    """The run would go beyond its budget; the message says what was estimated and what the limit is."""
 
 
 class ResultsDiffer(RunFailed):

@@ -120,6 +120,8 @@ class Finished(Record):
     """Seconds waited."""
     job_seconds: float
     """Seconds from the job's creation to its last update, by the platform's clock."""
+    start_up: tuple[float, float] = (0.0, 0.0)
+    """Seconds of the wait until work began: by the last look that saw none of it, and by the first that saw some."""
 
 
 class Exported(Record):
@@ -201,6 +203,35 @@ class RunSummary(Record):
         return f"run {self.key}: {counts}, {self.seconds:.1f} s -> {where}"
 
 
+class Piloted(Record):
+    """Outcome of a run that ends with its pilot, as nobody has said how much the whole may take."""
+
+    key: str
+    """Of the pilot's own run."""
+    run: str
+    """Key of the run itself, which is staged."""
+    files: int
+    """Files of the pilot."""
+    failed: int
+    of_files: int
+    """Files of the run."""
+    low_seconds: float
+    """Least machine time that the run is reckoned to take, at the pilot's parallelism."""
+    high_seconds: float
+    estimate: str
+    """The same in words."""
+    credits: str
+    """What that costs; empty where no rate was given."""
+    command: str
+    """What goes on with the run without a budget."""
+
+    def line(self) -> str:
+        """The last line that the command line prints."""
+        done = f"pilot {self.key} of run {self.run}: {self.files} of {self.of_files} files, {self.failed} failed"
+        cost = f"{self.estimate} of machine time{f', {self.credits} credits' if self.credits else ''}"
+        return f"{done}; all take {cost}: add --budget max_hours=HOURS, or leave out --pilot, to go on"
+
+
 class Reaped(Record):
     """What a look after the unfinished runs has done; runs are named by their keys."""
 
@@ -261,3 +292,7 @@ class Compiled(Record):
         devices = ", ".join(self.devices) or "the devices of the platform's choice"
         there = " (there already)" if self.attached else ""
         return f"compiled {self.model} for {devices}: job {self.job_id}{there}, {self.seconds:.1f} s"
+
+
+RunOutcome = RunSummary | NothingNew | Piloted
+"""What a request to run comes to."""

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tasks.core.identity import ResultOptions
 from tasks.core.job_options import JobOptions, WaitOptions
 from tasks.core.options import ComparisonOptions, DatasetOptions, Expectations, ExportChoice
+from tasks.core.pilot import PilotOptions
 
 MOST_LABEL_CHARACTERS = 64
 AskedTransfer = Literal["auto", "upload", "reference"]
@@ -31,6 +32,8 @@ class RunRequest(BaseModel):
     rerun: str = ""
     replays: str = ""
     """Key of the run whose very files are processed again; the source is that run's."""
+    pilot_of: str = ""
+    """Key of the run whose first files are processed."""
     transfer: AskedTransfer = "auto"
     only_new: bool = False
     destination: str = ""
@@ -40,9 +43,10 @@ class RunRequest(BaseModel):
     comparison: ComparisonOptions = ComparisonOptions()
     job: JobOptions = JobOptions()
     wait: WaitOptions = WaitOptions()
+    pilot: PilotOptions = PilotOptions()
 
     def command(self) -> str:
-        """The shell command that asks for this run again."""
+        """The shell command that asks for this run again; for a pilot, that of the run whose pilot it is."""
         if self.replays:
             return replay_command(self.replays, self.runs)
         words = ["darkroom", "run", self.source, "--workflow", self.workflow, "--platform", self.platform]
@@ -58,6 +62,7 @@ class RunRequest(BaseModel):
         words += [*_export_words(self.export), *_dataset_words(self.datasets)]
         words += [*_assigned("--expect", self.expectations), *_comparison_words(self.comparison)]
         words += [*_assigned("--option", self.options), *_assigned("--job", self.job), *_assigned("--wait", self.wait)]
+        words += _pilot_words(self.pilot)
         return shlex.join(words)
 
 
@@ -90,6 +95,12 @@ def _comparison_words(options: ComparisonOptions) -> Iterator[str]:
     if options.against:
         yield from ("--compare", options.against)
     yield from _assigned("--limit", options.model_copy(update={"against": ""}))
+
+
+def _pilot_words(options: PilotOptions) -> Iterator[str]:
+    if options.files:
+        yield from ("--pilot", str(options.files))
+    yield from _assigned("--budget", options.model_copy(update={"files": 0}))
 
 
 def _assigned(flag: str, options: BaseModel) -> Iterator[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tasks.core.errors import NotFound, RunIncomplete
 from tasks.media.manifest import read_manifest
 from tasks.roboflow_api.models import ShardDetails
+from tasks.roboflow_api.platform import Platform
 from tasks.roboflow_api.polling import poll_until
 from tasks.steps.context import INGEST, Run, gone
 
@@ -139,14 +140,34 @@ def _present(run: Run) -> frozenset[str]:
     return frozenset(file.file_name for file in run.platform.staging.files(run.remote_id))
 
 
+def has_settled(platform: Platform, batch: str, expected: int) -> bool:
+    """Whether a batch has every file that was sent, or gets no more.
+
+    Args:
+        platform: where the batch is.
+        batch: its id.
+        expected: files that were sent.
+
+    Raises:
+        Transient: the platform does not answer.
+    """
+    state = _look(platform, batch, expected)
+    through = state.count + len(state.refused)
+    return through >= expected or (not state.indexing and (through > 0 or bool(state.broken)))
+
+
 def look(run: Run, expected: int | None = None, only: frozenset[str] | None = None) -> BatchState:
     """The batch as it is; its shards, all or ``only`` some, are asked for where the count leaves something open."""
-    staging = run.platform.staging
+    return _look(run.platform, run.remote_id, expected, only)
+
+
+def _look(platform: Platform, batch: str, expected: int | None, only: frozenset[str] | None = None) -> BatchState:
+    staging = platform.staging
     try:
-        count = staging.count(run.remote_id)
+        count = staging.count(batch)
         if expected is not None and count >= expected:
             return BatchState(count)
-        shards = [shard for shard in staging.shards(run.remote_id) if only is None or shard.shard_id in only]
+        shards = [shard for shard in staging.shards(batch) if only is None or shard.shard_id in only]
     except NotFound:
         return BatchState(0, exists=False)
     kinds = [shard.status_type.lower() for shard in shards]

@@ -21,7 +21,7 @@ from tasks.roboflow_api.models import CompilationDevice, JobLog, JobMetadata, No
 from tasks.roboflow_api.platform import Platform
 from tasks.roboflow_api.polling import poll_until
 from tasks.roboflow_api.retrying import Timing
-from tasks.steps.job_record import text_of
+from tasks.steps.job_record import words_of
 from tasks.steps.launch import agrees
 
 STEP = "compile"
@@ -223,6 +223,4 @@ def _errors(compilation: Compilation) -> list[JobLog]:
 
 def _words(said: Notification) -> str:
     """A notification or a log's payload on one line."""
-    message = said.get("message") if isinstance(said, dict) else said
-    text = message if isinstance(message, str) else text_of(said)
-    return " ".join(redact(text).split())[:MOST_REASON_CHARACTERS]
+    return " ".join(redact(words_of(said)).split())[:MOST_REASON_CHARACTERS]

@@ -103,8 +103,12 @@ class Run:
     @property
     def notifications_url(self) -> str:
         """Where the platform tells of the job's end; empty: nowhere. It may hold a secret."""
-        request = self.target.request
-        return self.target.webhook(self.folder.key) if request.wait.mode == "suspend" else request.job.notifications_url
+        return self.webhook_url or self.target.request.job.notifications_url
+
+    @property
+    def webhook_url(self) -> str:
+        """Where the receiver of notifications hears of this run; a secret, and empty where nobody waits for it."""
+        return self.target.webhook(self.folder.key) if self.target.request.wait.mode == "suspend" else ""
 
     def once(self, step: str, record: type[R], work: Callable[[], R]) -> R:
         """The record of a step: the journal's, where an earlier process finished it, else that of ``work``."""

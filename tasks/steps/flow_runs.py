@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from tasks.core.job_options import OnCancel, WaitMode
 from tasks.core.journal import read_confirmed
 from tasks.core.run_folder import RunFolder
-from tasks.steps.context import WAIT, Run
+from tasks.steps.context import INGEST, WAIT, Run
 
 STEP, PART = "flow", "run"
 SUSPENDED = "suspended"
@@ -59,20 +59,21 @@ def owner_of(folder: RunFolder) -> Owner | None:
     return None if entry is None else Owner(**{name: entry[name] for name in FACTS})
 
 
-def note_suspension(run: Run, now: datetime) -> float:
+def note_suspension(run: Run, step: str, hours: float, now: datetime) -> float:
     """Writes down that the flow run is about to give its worker back; gives the seconds left until the deadline.
 
-    The deadline counts from the first suspension, however often the flow run is resumed before its job has ended.
+    The deadline counts from the first suspension, however often the flow run is resumed before what it waits for.
 
     Args:
         run: the run.
+        step: the step that waits.
+        hours: how long it may.
         now: the time.
     """
-    known = run.journal.confirmed(WAIT, SUSPENDED)
-    hours = run.target.request.wait.deadline_hours
+    known = run.journal.confirmed(step, SUSPENDED)
     until = datetime.fromisoformat(known["until"]) if known else now + timedelta(hours=hours)
     if known is None:
-        run.journal.confirm(WAIT, SUSPENDED, until=until.isoformat())
+        run.journal.confirm(step, SUSPENDED, until=until.isoformat())
     return (until - now).total_seconds()
 
 
@@ -82,5 +83,14 @@ def is_overdue(folder: RunFolder, now: datetime) -> bool:
     Raises:
         LocalFault: the journal is damaged.
     """
-    known = read_confirmed(folder.journal, WAIT, SUSPENDED)
+    known = read_confirmed(folder.journal, waiting_step(folder), SUSPENDED)
     return known is not None and now >= datetime.fromisoformat(known["until"])
+
+
+def waiting_step(folder: RunFolder) -> str:
+    """What an unfinished run waits for, if anything: for its files to arrive, or for its job to end.
+
+    Raises:
+        LocalFault: the journal is damaged.
+    """
+    return INGEST if read_confirmed(folder.journal, INGEST, "record") is None else WAIT

@@ -12,7 +12,7 @@ from tasks.media.manifest import ManifestRow, read_manifest
 from tasks.media.versions import VersionIndex, version_of
 from tasks.sources.base import ReferenceSource
 from tasks.sources.roboql import RoboqlSource
-from tasks.steps.arrival import watch
+from tasks.steps.arrival import has_settled, watch
 from tasks.steps.context import INGEST, Run
 from tasks.steps.picking import Picking
 from tasks.steps.referencing import Referral
@@ -45,6 +45,25 @@ def ingest(run: Run, files: int) -> Ingested:
         RunIncomplete: files are missing when the deadline has passed, or the platform has lost some.
     """
     return run.once(INGEST, Ingested, lambda: _ingest(run, files))
+
+
+def send(run: Run, files: int) -> bool:
+    """Sends what the platform fetches by itself, and does not wait for it; :func:`ingest` does.
+
+    Args:
+        run: the run.
+        files: files to send.
+
+    Returns:
+        Whether the platform is still at it; never where files are uploaded from here.
+    """
+    if run.journal.confirmed(INGEST, "record"):
+        return False
+    sender = _sender(run, files)
+    if not isinstance(sender, Referral):
+        return False
+    sender.send()
+    return not has_settled(run.platform, run.remote_id, files)
 
 
 def _ingest(run: Run, files: int) -> Ingested:

@@ -58,12 +58,13 @@ def text_of(notification: Notification) -> str:
     return notification if isinstance(notification, str) else json.dumps(notification, ensure_ascii=False)
 
 
-def message_of(log: JobLog) -> str:
-    """What a log says, in words where it has some."""
-    for name in ("reason", "message"):
-        if isinstance(said := log.payload.get(name), str):
-            return said
-    return text_of(log.payload)
+def words_of(notification: Notification) -> str:
+    """What a platform says, in words where it has some."""
+    if isinstance(notification, dict):
+        for name in ("reason", "message"):
+            if isinstance(said := notification.get(name), str):
+                return said
+    return text_of(notification)
 
 
 def _rows(run: Run, stages: Sequence[JobStage], tasks: Mapping[str, Sequence[TaskStatus]]) -> Iterator[dict[str, Any]]:
@@ -82,6 +83,6 @@ def _row(kind: str, time: datetime, stage: str | None, status: str, message: str
 
 
 def _log_row(log: JobLog) -> dict[str, Any]:
-    row = _row("log", log.created_at, log.processing_stage_id, log.severity, message_of(log))
+    row = _row("log", log.created_at, log.processing_stage_id, log.severity, words_of(log.payload))
     image = log.payload.get("image") if log.log_type == IMAGE_FAILED else None
     return row | {"task": log.task_id, "module": log.reporting_module, "type": log.log_type, "image": image}

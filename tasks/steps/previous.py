@@ -19,7 +19,7 @@ from tasks.steps.mirror import bring_export, is_whole
 from tasks.steps.runs import Runs, outlined_runs
 from tasks.transfer.places import get_all
 
-SAME = frozenset({"workflow", "platform", "parameters", "options", "only_new", "export", "replays"})
+SAME = frozenset({"workflow", "platform", "parameters", "options", "only_new", "export", "replays", "pilot_of"})
 """What a request and its predecessor have in common, besides the source."""
 
 

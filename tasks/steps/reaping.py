@@ -15,13 +15,16 @@ from typing import Protocol
 from tasks.core.errors import DarkroomError, LocalFault, NotFound
 from tasks.core.identity import remote_id
 from tasks.core.records import Reaped
-from tasks.core.run_folder import RunFolder, list_runs
+from tasks.core.run_folder import RunFolder
 from tasks.core.settings import Settings
 from tasks.roboflow_api.platform import Platform, open_platform
 from tasks.roboflow_api.retrying import RetryPolicy
-from tasks.steps.flow_runs import Owner, is_overdue, owner_of
+from tasks.steps.arrival import has_settled
+from tasks.steps.context import WAIT
+from tasks.steps.flow_runs import Owner, is_overdue, owner_of, waiting_step
 from tasks.steps.previous import request_of
-from tasks.steps.runs import Runs, outlined_runs
+from tasks.steps.runs import Runs, unfinished_folders
+from tasks.steps.stage import load_staged
 
 BRIEF = RetryPolicy(attempts=4, total=20.0)
 """A process that is told to end has seconds, not minutes."""
@@ -41,7 +44,7 @@ class FlowState(StrEnum):
 
 
 class Outcome(StrEnum):
-    """What came of the claim that a run's job has ended."""
+    """What came of the claim that what a run waits for has happened."""
 
     RESUMED = "resumed"
     EARLY = "early"
@@ -49,7 +52,7 @@ class Outcome(StrEnum):
     NOTHING = "nothing"
     """No flow run waits for it."""
     DENIED = "denied"
-    """The platform says that the job has not ended."""
+    """The platform says that it has not."""
 
 
 class FlowRuns(Protocol):
@@ -101,12 +104,12 @@ def reap(runs: Runs, settings: Settings, flow_runs: FlowRuns, tell: Callable[[st
 
 
 def act_on_claim(runs: Runs, settings: Settings, key: str, flow_runs: FlowRuns) -> Outcome:
-    """Resumes the flow run that waits for a job, where the platform says too that it has ended.
+    """Resumes the flow run that waits for files or a job, where the platform says too that they have come or ended.
 
     Args:
         runs: the place of all runs.
         settings: of the platforms.
-        key: of the run whose job is said to have ended.
+        key: of the run that somebody has told something of.
         flow_runs: Prefect's.
 
     Raises:
@@ -116,7 +119,7 @@ def act_on_claim(runs: Runs, settings: Settings, key: str, flow_runs: FlowRuns) 
     if found is None:
         return Outcome.NOTHING
     with open_platform(found.platform, settings) as platform:
-        if not job_has_ended(platform, key):
+        if not has_moved_on(platform, found.folder):
             return Outcome.DENIED
     if flow_runs.resume(found.owner.flow_run):
         return Outcome.RESUMED
@@ -130,7 +133,7 @@ def _stopped(run: Watched, platforms: _Platforms) -> bool:
 
 
 def _resumed(run: Watched, platforms: _Platforms, flow_runs: FlowRuns, now: datetime) -> bool:
-    due = is_overdue(run.folder, now) or job_has_ended(platforms.named(run.platform), run.folder.key)
+    due = is_overdue(run.folder, now) or has_moved_on(platforms.named(run.platform), run.folder)
     return due and flow_runs.resume(run.owner.flow_run)
 
 
@@ -162,6 +165,18 @@ def job_has_ended(platform: Platform, key: str) -> bool:
         return True
 
 
+def has_moved_on(platform: Platform, folder: RunFolder) -> bool:
+    """Whether there is something to do in a run that waits: its files have arrived, or its job has ended.
+
+    Raises:
+        Transient: the platform does not answer.
+        LocalFault: the run's journal or lock is damaged.
+    """
+    if waiting_step(folder) == WAIT:
+        return job_has_ended(platform, folder.key)
+    return has_settled(platform, remote_id(folder.key), load_staged(folder).to_send)
+
+
 def unfinished(runs: Runs, key: str = "") -> Iterator[Watched]:
     """The runs that a flow run works on, or worked on and did not finish.
 
@@ -177,22 +192,6 @@ def unfinished(runs: Runs, key: str = "") -> Iterator[Watched]:
             continue  # it is told when somebody looks at that run
         if request is not None and owner is not None:
             yield Watched(folder, owner, request.platform)
-
-
-def unfinished_folders(runs: Runs, key: str = "") -> Iterator[RunFolder]:
-    """The folders of the unfinished runs, with lock and journal.
-
-    Args:
-        runs: the place of all runs.
-        key: only runs whose key begins so.
-    """
-    with outlined_runs(runs, key) as place:
-        for folder in list_runs(place):
-            if folder.summary.exists() or not folder.key.startswith(key):
-                continue
-            if runs.mirror is not None:
-                runs.place.sub(folder.key).get(folder.journal.name, folder.journal)
-            yield folder
 
 
 class _Platforms:

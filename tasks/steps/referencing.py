@@ -111,7 +111,7 @@ class Referral:
         run, part = self._run, signed.part
         run.journal.intend(INGEST, part)
         answer = run.platform.staging.ingest_references(
-            run.remote_id, signed.references, f"{run.remote_id}-{part}", run.remote_id
+            run.remote_id, signed.references, f"{run.remote_id}-{part}", run.remote_id, run.webhook_url
         )
         run.journal.confirm(INGEST, part, changed={}, duplicated=answer.duplicated, shards=answer.shard_ids)
 

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from tasks.core.errors import BadInput, damaged
 from tasks.core.job_options import WaitOptions
 from tasks.core.options import ComparisonOptions, DatasetOptions, Expectations
+from tasks.core.pilot import PilotOptions
 from tasks.core.redaction import redact
 from tasks.core.request import RunRequest
 from tasks.core.run_folder import RunFolder, list_runs, read_lock
@@ -79,6 +80,8 @@ def replay_request(folder: RunFolder, runs: Runs, named: str) -> Replay:
         "expectations": Expectations(),
         "comparison": ComparisonOptions(),
         "wait": WaitOptions(),
+        "pilot": PilotOptions(),
+        "pilot_of": "",
     }
     return Replay(asked.model_copy(update=own), tuple(filter(None, [_of_another_version(folder)])))
 

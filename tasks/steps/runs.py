@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tasks.core.errors import LocalFault
-from tasks.core.run_folder import RunFolder, is_key, read_lock
+from tasks.core.run_folder import RunFolder, is_key, list_runs, read_lock
 from tasks.core.settings import Settings
 from tasks.core.threads import map_bounded
 from tasks.sources.registry import is_bucket_url
@@ -97,6 +97,22 @@ def outlined_runs(runs: Runs, key: str = "") -> Iterator[Path]:
         for _ in fetched:
             pass
         yield Path(name)
+
+
+def unfinished_folders(runs: Runs, key: str = "") -> Iterator[RunFolder]:
+    """The folders of the unfinished runs, with lock and journal.
+
+    Args:
+        runs: the place of all runs.
+        key: only runs whose key begins so.
+    """
+    with outlined_runs(runs, key) as place:
+        for folder in list_runs(place):
+            if folder.summary.exists() or not folder.key.startswith(key):
+                continue
+            if runs.mirror is not None:
+                runs.place.sub(folder.key).get(folder.journal.name, folder.journal)
+            yield folder
 
 
 def _fetch_outline(place: Place, folder: Path) -> None:

@@ -31,6 +31,7 @@ from tasks.steps.context import Target
 from tasks.steps.datasets import check_datasets
 from tasks.steps.incremental import OnlyNew, only_new, state_name
 from tasks.steps.judging import check_comparison
+from tasks.steps.piloting import check_pilot
 from tasks.steps.reach import choose_transfer
 from tasks.steps.replaying import replayed
 from tasks.steps.runs import open_runs
@@ -55,6 +56,7 @@ def open_target(request: RunRequest, settings: Settings) -> Iterator[Target]:
     destination = _open_destination(request.destination) if request.destination else None
     check_datasets(request.datasets, source)
     check_comparison(request, runs)
+    check_pilot(request.pilot, source)
     with open_platform(request.platform, settings) as platform:
         workflow = platform.workflow(request.workflow)
         workflow.check_parameters(request.parameters)

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 from tasks.core.errors import JobAborted, JobFailed, JobTimedOut, RunFailed
 from tasks.core.records import Finished, StageOutput
+from tasks.core.redaction import redact
 from tasks.roboflow_api.models import JobMetadata, JobStage, TaskStatus
 from tasks.roboflow_api.polling import poll_until
 from tasks.steps.context import WAIT, Run
-from tasks.steps.job_record import IMAGE_FAILED, message_of, text_of, write_job
+from tasks.steps.job_record import IMAGE_FAILED, words_of, write_job
 from tasks.steps.watching import Watch
 
 MOST_REASONS = 3
@@ -39,7 +40,7 @@ def _wait(run: Run) -> Finished:
     )
     if state is None:
         raise overdue(run)
-    return _conclude(run, begun)
+    return _conclude(run, begun, watch.start_up)
 
 
 def overdue(run: Run) -> JobTimedOut:
@@ -50,7 +51,7 @@ def overdue(run: Run) -> JobTimedOut:
     )
 
 
-def _conclude(run: Run, begun: float) -> Finished:
+def _conclude(run: Run, begun: float, start_up: tuple[float, float]) -> Finished:
     processing = run.platform.processing
     job, stages = processing.job(run.remote_id), processing.stages(run.remote_id)
     tasks = {
@@ -67,6 +68,7 @@ def _conclude(run: Run, begun: float) -> Finished:
         failures=failures,
         seconds=run.timing.clock() - begun,
         job_seconds=(job.last_update - job.created_at).total_seconds(),
+        start_up=start_up,
     )
 
 
@@ -89,20 +91,20 @@ def _explain(run: Run, job: JobMetadata, tasks: list[TaskStatus]) -> RunFailed:
     done = sum("success" in task.status_type.lower() for task in tasks)
     far = f"{done} of {len(tasks)} tasks were done"
     again = "run the same command to restart it with what is left"
-    said = text_of(job.last_notification) if job.last_notification else ""
+    said = words_of(job.last_notification) if job.last_notification else ""
     if "abort" in said.lower():
         return JobAborted(f"job {run.remote_id} was aborted ({far}): {again}")
-    reasons = Counter(_failures(tasks)) + Counter(_image_failures(run)) or Counter([said] if said else [])
-    told = "; ".join(f"{reason} ({times}x)" for reason, times in reasons.most_common(MOST_REASONS))
-    return JobFailed(
-        f"job {run.remote_id} failed ({far}): {told or 'no reason given'}. After mending the cause, {again}"
-    )
+    reasons = Counter(_failures(tasks)) + Counter(_image_failures(run))
+    told = [said] if said and said not in reasons else []
+    told += [f"{reason} ({times}x)" for reason, times in reasons.most_common(MOST_REASONS)]
+    reason = redact("; ".join(told)) or "no reason given"
+    return JobFailed(f"job {run.remote_id} failed ({far}): {reason}. After mending the cause, {again}")
 
 
 def _image_failures(run: Run) -> Iterator[str]:
     errors = run.platform.processing.logs(run.remote_id, "error")
-    return (message_of(log) for log in errors if log.log_type == IMAGE_FAILED)
+    return (words_of(log.payload) for log in errors if log.log_type == IMAGE_FAILED)
 
 
 def _failures(tasks: list[TaskStatus]) -> Iterator[str]:
-    return (text_of(task.notification) for task in tasks if "error" in task.status_type.lower())
+    return (words_of(task.notification) for task in tasks if "error" in task.status_type.lower())

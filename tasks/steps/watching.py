@@ -6,9 +6,10 @@ import math
 from dataclasses import dataclass
 
 from tasks.core.errors import NotFound, Transient
+from tasks.core.redaction import redact
 from tasks.roboflow_api.models import JobLog, Severity
 from tasks.steps.context import WAIT, Run, gone
-from tasks.steps.job_record import message_of
+from tasks.steps.job_record import words_of
 
 PERCENT = 100
 LEAST_SECONDS = 1.0
@@ -48,6 +49,8 @@ class Watch:
         self._begun = run.timing.clock()
         self._due = -math.inf
         self._percent = 0
+        self._idle: float | None = None
+        self._working: float | None = None
         self._shown: set[str] = set()
         self._still = _Stillness(run)
         self._reported = 0
@@ -63,25 +66,45 @@ class Watch:
         except NotFound:
             raise gone(self._run, "job") from None
         now = self._run.timing.clock()
-        if not job.is_terminal and job.current_stage and now >= self._due:
-            self._due = now + max(LEAST_SECONDS, PATIENCE * (now - self._begun))
-            self._percent = _percent(self._run, job.current_stage)
-            self._show_logs()
+        if not job.is_terminal and (not job.current_stage or now >= self._due):
+            self._look_at_stage(job.current_stage, now)
         state = JobState(job.current_stage or "scheduled", self._percent, job.is_terminal, job.error)
         self._still.look(state)
         return state
+
+    @property
+    def start_up(self) -> tuple[float, float]:
+        """Seconds until the last look that saw no work begun, and until the first one that saw some under way.
+
+        Where no look saw the one and then the other, nothing is said of the time between.
+        """
+        if self._idle is None:
+            return 0.0, 0.0
+        return self._idle, self._idle if self._working is None else self._working
 
     def report(self, state: JobState) -> None:
         """Tells a state that is new."""
         self._run.progress.advance(WAIT, max(0, state.overall - self._reported), PERCENT)
         self._reported = max(self._reported, state.overall)
 
+    def _look_at_stage(self, stage: str | None, now: float) -> None:
+        through = None
+        if stage:
+            self._due = now + max(LEAST_SECONDS, PATIENCE * (now - self._begun))
+            through = _through(self._run, stage)
+            self._percent = int(PERCENT * (through or 0.0))
+            self._show_logs()
+        if self._working is None and through is None:
+            self._idle = now - self._begun
+        elif self._working is None:
+            self._working = now - self._begun
+
     def _show_logs(self) -> None:
         """Tells what the job has logged since, in the order of time, up to a number of lines."""
         if len(self._shown) >= MOST_LINES:
             return
         for log in sorted(self._logs(), key=lambda log: log.created_at):
-            line = f"{log.severity}: {log.log_type}: {message_of(log)}"
+            line = f"{log.severity}: {log.log_type}: {redact(words_of(log.payload))}"
             if line in self._shown:
                 continue
             self._run.tell(f"job {self._run.remote_id}: {line}")
@@ -126,11 +149,13 @@ class _Stillness:
             )
 
 
-def _percent(run: Run, name: str) -> int:
+def _through(run: Run, name: str) -> float | None:
+    """How much of a stage is done, from 0 to 1, or ``None`` where none of its tasks was picked up yet."""
     processing = run.platform.processing
     for stage in processing.stages(run.remote_id):
         if name in (stage.processing_stage_name, stage.processing_stage_id):
-            tasks = processing.tasks(run.remote_id, stage.processing_stage_id)
-            through = sum(1.0 if task.status_type != "info" else task.progress or 0.0 for task in tasks)
-            return int(PERCENT * through / max(1, stage.tasks_number))
-    return 0
+            tasks = list(processing.tasks(run.remote_id, stage.processing_stage_id))
+            through = [1.0 if task.status_type != "info" else task.progress for task in tasks]
+            known = [share for share in through if share is not None]
+            return sum(known) / max(1, stage.tasks_number) if known else None
+    return None

@@ -1,6 +1,6 @@
 """``make bench``: what the pipeline costs, measured side by side with what it stands beside.
 
-Seven questions, a module each:
+Eight questions, a module each:
 
 - *throughput*: images a second of whole runs, against the engine's own directory command.
 - *memory*: peak resident memory of the flow's process at few and at many small images.
@@ -8,6 +8,7 @@ Seven questions, a module each:
 - *export*: result files and archives fetched, against the official client's export.
 - *tables*: result lines to parquet, against pandas; seconds and peak memory.
 - *presign*: signed URLs a second on one core, against the cloud vendors' own libraries.
+- *waiting*: requests while a job runs, and the delay until its end is known, polling and suspended.
 - *million*: a million objects from listing to manifest and signed references; seconds and peak memory.
 
 Whole commands are measured in processes of their own. Contenders take turns, so that a noisy machine disturbs all of
@@ -23,7 +24,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-QUESTIONS = ("throughput", "memory", "references", "export", "tables", "presign", "million")
+QUESTIONS = ("throughput", "memory", "references", "export", "tables", "presign", "waiting", "million")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

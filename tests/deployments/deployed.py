@@ -7,11 +7,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 
-from tests.commands import ROOT
+from flows.prefect_server import prefect_service
+from tasks.core.services import free_port
+from tests.commands import ROOT, clean_environment
+from tests.deployments.batch_server.running import KEY, ProcessServer
+from tests.images import make_images
 from tests.waiting import wait_for
 
 PREFECT = [sys.executable, "-m", "prefect", "--no-prompt"]
@@ -82,10 +87,61 @@ class Deployed:
 
         return str(wait_for(reached, f"flow run {flow_run} to be {' or '.join(states)}", timeout=90))
 
+    def begun(self, held: ProcessServer, folder: Path, images: int, **wait: Any) -> tuple[str, str]:
+        """A flow run whose job stands still, and the job's id.
+
+        Args:
+            held: where the job is.
+            folder: for images and runs.
+            images: how many.
+            wait: how the flow run waits.
+        """
+        make_images(folder / "source", images)
+        asked = {"source": str(folder / "source"), "workflow": "minimal", "runs": str(folder / "runs")}
+        flow_run = self.started(**asked, platform=held.client.url, wait=wait)
+        return flow_run, held.client.standing()
+
+    @contextmanager
+    def receiver(self, runs: Path) -> Iterator[None]:
+        """The receiver of notifications for these runs, at the address that platforms are given."""
+        port = self.environment["DARKROOM_WEBHOOK_URL"].rpartition(":")[2]
+        command = [sys.executable, "-m", "flows.cli", "webhooks", "--port", port, "--runs", str(runs)]
+        environment = self.environment | {"DARKROOM_HOME": str(runs / ".receiver")}
+        with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stdout is not None
+                assert "receiver ready" in process.stdout.readline()
+                yield
+            finally:
+                process.terminate()
+                process.wait(timeout=20)
+
     def set_state(self, flow_run: str, kind: str, name: str) -> None:
         """Sets a flow run's state, as the UI does."""
         body = {"state": {"type": kind, "name": name}, "force": False}
         self.api.post(f"flow_runs/{flow_run}/set_state", json=body).raise_for_status()
+
+
+@contextmanager
+def deployments(home: Path) -> Iterator[Deployed]:
+    """``prefect deploy --all`` on a fresh server with its data in ``home``."""
+    service = prefect_service(home)
+    with service.use() as url:
+        environment = clean_environment(
+            PREFECT_API_URL=f"{url}/api",
+            PREFECT_HOME=str(home / "client"),
+            DARKROOM_HOME=str(home),
+            ROBOFLOW_API_KEY=KEY,
+            DARKROOM_WEBHOOK_URL=f"http://127.0.0.1:{free_port()}",
+            DARKROOM_WEBHOOK_SECRET="a-secret-of-the-receiver",
+            PREFECT_WORKER_QUERY_SECONDS="1",
+        )
+        there = Deployed(f"{url}/api", environment)
+        there.prefect("work-pool", "create", "darkroom", "--type", "process")
+        there.prefect("deploy", "--all")
+        yield there
+        there.api.close()
+    assert service.wait_until_gone()
 
 
 ENDS = ("Completed", "Failed", "Crashed", "Cancelled")

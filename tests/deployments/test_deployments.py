@@ -1,28 +1,25 @@
 from __future__ import annotations
 
+import json
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import httpx
 import pyarrow.parquet as pq
 import pytest
 
-from flows.prefect_server import prefect_service
-from tasks.core.services import free_port
-from tests.commands import ROOT, clean_environment
-from tests.deployments.batch_server.running import KEY, ProcessServer, process_server
-from tests.deployments.deployed import ENDS, Deployed
+from tests.deployments.batch_server.media_host import Answer, media_host
+from tests.deployments.batch_server.running import ProcessServer, process_server
+from tests.deployments.deployed import ENDS, Deployed, deployments
 from tests.images import make_images
 from tests.waiting import wait_for
 
 HELD = "tests.deployments.batch_server.held_server"
 IMAGES = 5
-SECRET = "a-secret-of-the-receiver"
 
 pytestmark = [pytest.mark.engine, pytest.mark.prefect_server]
 
@@ -30,24 +27,8 @@ pytestmark = [pytest.mark.engine, pytest.mark.prefect_server]
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     """``prefect deploy --all`` on a fresh server."""
-    home = tmp_path_factory.mktemp("home")
-    service = prefect_service(home)
-    with service.use() as url:
-        environment = clean_environment(
-            PREFECT_API_URL=f"{url}/api",
-            PREFECT_HOME=str(home / "client"),
-            DARKROOM_HOME=str(home),
-            ROBOFLOW_API_KEY=KEY,
-            DARKROOM_WEBHOOK_URL=f"http://127.0.0.1:{free_port()}",
-            DARKROOM_WEBHOOK_SECRET=SECRET,
-            PREFECT_WORKER_QUERY_SECONDS="1",
-        )
-        there = Deployed(f"{url}/api", environment)
-        there.prefect("work-pool", "create", "darkroom", "--type", "process")
-        there.prefect("deploy", "--all")
+    with deployments(tmp_path_factory.mktemp("home")) as there:
         yield there
-        there.api.close()
-    assert service.wait_until_gone()
 
 
 @pytest.fixture(scope="module")
@@ -60,11 +41,11 @@ def working(deployed: Deployed) -> Iterator[Deployed]:
 def test_form_describes_every_field(deployed: Deployed) -> None:
     schema = deployed.deployment()["parameter_openapi_schema"]
     wishes = ["export", "datasets", "expectations", "comparison"]
-    places = ["job", "wait", "transfer", "only_new", *wishes, "destination", "runs", "rerun"]
+    places = ["job", "wait", "pilot", "transfer", "only_new", *wishes, "destination", "runs", "rerun"]
     assert list(schema["properties"]) == ["source", "workflow", "platform", "parameters", "options", *places]
     assert schema["required"] == ["source", "workflow"]
     groups = [schema["properties"], *(group["properties"] for group in schema["definitions"].values())]
-    assert len(groups) == 8
+    assert len(groups) == 9
     undescribed = [name for group in groups for name, field in group.items() if not field.get("description")]
     assert undescribed == []
     assert not [name for name in schema["properties"] if "key" in name]
@@ -124,15 +105,6 @@ def held(tmp_path: Path) -> Iterator[ProcessServer]:
         yield server
 
 
-def begun(working: Deployed, held: ProcessServer, folder: Path, **wait: Any) -> tuple[str, str]:
-    """A flow run whose job stands still, and the job's id."""
-    make_images(folder / "source", IMAGES)
-    asked = {"source": str(folder / "source"), "workflow": "minimal", "runs": str(folder / "runs")}
-    flow_run = working.started(**asked, platform=held.client.url, wait=wait)
-
-    return flow_run, held.client.standing()
-
-
 def processes_of(flow_run: str) -> list[int]:
     """Processes that were started for a flow run."""
     found = []
@@ -146,7 +118,7 @@ def processes_of(flow_run: str) -> list[int]:
 
 
 def test_cancelling_the_flow_run_aborts_its_job(working: Deployed, held: ProcessServer, tmp_path: Path) -> None:
-    flow_run, job = begun(working, held, tmp_path)
+    flow_run, job = working.begun(held, tmp_path, IMAGES)
     assert processes_of(flow_run)
     working.set_state(flow_run, "CANCELLING", "Cancelling")
     assert working.reached(flow_run, *ENDS) == "Cancelled"
@@ -154,28 +126,30 @@ def test_cancelling_the_flow_run_aborts_its_job(working: Deployed, held: Process
     assert (found["error"], found["lastNotification"]) == (True, "aborted on request")
 
 
-@contextmanager
-def receiver(working: Deployed, runs: Path) -> Iterator[None]:
-    """The receiver of notifications at the address that the platform was given."""
-    port = working.environment["DARKROOM_WEBHOOK_URL"].rpartition(":")[2]
-    command = [sys.executable, "-m", "flows.cli", "webhooks", "--port", port, "--runs", str(runs)]
-    environment = working.environment | {"DARKROOM_HOME": str(runs / ".receiver")}
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            assert "receiver ready" in process.stdout.readline()
-            yield
-        finally:
-            process.terminate()
-            process.wait(timeout=20)
-
-
-def test_suspended_run_is_resumed_by_the_notification_of_its_jobs_end(
+def test_suspended_run_is_resumed_by_the_notifications_of_its_files_and_of_its_job(
     working: Deployed, held: ProcessServer, tmp_path: Path
 ) -> None:
     (tmp_path / "runs").mkdir()
-    with receiver(working, tmp_path / "runs"):
-        flow_run, job = begun(working, held, tmp_path, mode="suspend")
+    fetching, images = Event(), make_images(tmp_path / "images", IMAGES)
+    with media_host() as media, working.receiver(tmp_path / "runs"):
+        media.answers = {
+            f"/{number}.png": Answer(body=image.read_bytes(), hold=fetching) for number, image in enumerate(images)
+        }
+        references = [{"name": f"{number}.png", "url": media.url(f"/{number}.png")} for number in range(IMAGES)]
+        (tmp_path / "references.jsonl").write_text("\n".join(map(json.dumps, references)))
+        flow_run = working.started(
+            source=str(tmp_path / "references.jsonl"),
+            workflow="minimal",
+            platform=held.client.url,
+            transfer="reference",
+            runs=str(tmp_path / "runs"),
+            wait={"mode": "suspend"},
+        )
+        working.reached(flow_run, "Suspended")
+        wait_for(lambda: not processes_of(flow_run), "the end of its process")
+        assert held.client.jobs("GET", "").json()["jobs"] == []
+        fetching.set()
+        job = held.client.standing()
         working.reached(flow_run, "Suspended")
         wait_for(lambda: not processes_of(flow_run), "the end of its process")
         shown = held.client.job(job)["jobDefinition"]["notificationsURL"]
@@ -184,12 +158,13 @@ def test_suspended_run_is_resumed_by_the_notification_of_its_jobs_end(
         assert working.flow_run(flow_run)["state_name"] == "Suspended"
         held.process.send_signal(signal.SIGUSR1)
         assert working.reached(flow_run, *ENDS) == "Completed"
+    assert len(held.client.jobs("GET", "").json()["jobs"]) == 1
 
 
 def test_suspended_run_holds_no_process_and_is_resumed_by_reap(
     working: Deployed, held: ProcessServer, tmp_path: Path
 ) -> None:
-    flow_run, job = begun(working, held, tmp_path, mode="suspend")
+    flow_run, job = working.begun(held, tmp_path, IMAGES, mode="suspend")
     working.reached(flow_run, "Suspended")
     wait_for(lambda: not processes_of(flow_run), "the end of its process")
     (tmp_path / "source" / "later.png").write_bytes(b"changes nothing")
@@ -202,3 +177,24 @@ def test_suspended_run_holds_no_process_and_is_resumed_by_reap(
     (folder,) = (path for path in (tmp_path / "runs").iterdir() if not path.name.startswith("."))
     assert pq.read_table(folder / "results.parquet").num_rows == IMAGES
     assert len(held.client.jobs("GET", "").json()["jobs"]) == 1
+
+
+def test_run_without_a_budget_goes_on_after_its_pilot_when_a_person_resumes_it(
+    working: Deployed, held: ProcessServer, tmp_path: Path
+) -> None:
+    held.process.send_signal(signal.SIGUSR1)
+    make_images(tmp_path / "source", IMAGES)
+    asked = {"source": str(tmp_path / "source"), "workflow": "minimal", "runs": str(tmp_path / "runs")}
+    flow_run = working.started(**asked, platform=held.client.url, pilot={"files": 2})
+    working.reached(flow_run, "Suspended")
+    wait_for(lambda: not processes_of(flow_run), "the end of its process")
+    of_run = {"artifacts": {"flow_run_id": {"any_": [flow_run]}, "key": {"any_": ["pilot"]}}}
+    (table,) = working.api.post("artifacts/filter", json=of_run).raise_for_status().json()
+    assert "no budget given" in table["data"]
+    assert len(held.client.jobs("GET", "").json()["jobs"]) == 1
+    make_images(tmp_path / "source", 1, start=IMAGES)
+    resume = partial(working.api.post, f"flow_runs/{flow_run}/resume", json={})
+    wait_for(lambda: resume().is_success, "the flow run to be resumed")  # a busy SQLite answers 503
+    assert working.reached(flow_run, *ENDS) == "Completed"
+    results = sorted(pq.read_table(path).num_rows for path in (tmp_path / "runs").glob("*/results.parquet"))
+    assert results == [2, IMAGES]

@@ -9,6 +9,7 @@ from flows.commands import COMMANDS
 from tasks.core.identity import ResultOptions
 from tasks.core.job_options import JobOptions, WaitOptions
 from tasks.core.options import ComparisonOptions, DatasetOptions, Expectations, ExportChoice
+from tasks.core.pilot import PilotOptions
 from tasks.core.request import RunRequest
 
 FULL: dict[str, Any] = {
@@ -51,6 +52,7 @@ FULL: dict[str, Any] = {
         max_image_failure_rate=0.5,
         notifications_url="https://example.com/told?a=b",
     ),
+    "pilot": PilotOptions(files=100, max_hours=2.5, max_credits=40, credits_per_machine_hour=7, max_failure_rate=0.02),
     "wait": WaitOptions(mode="suspend", deadline_hours=1.5, stall_minutes=5, on_cancel="leave"),
     "destination": "gs://bucket/results",
     "runs": "my runs",
@@ -73,8 +75,8 @@ def asked(words: list[str]) -> RunRequest:
 def test_full_request_differs_from_the_defaults_in_everything() -> None:
     full, bare = RunRequest(**FULL), RunRequest(source="s", workflow="w")
     left = {name for name, value in full if value == getattr(bare, name)}
-    assert left == {"replays"}
-    for group in ("options", "job", "wait", "export", "datasets", "expectations", "comparison"):
+    assert left == {"replays", "pilot_of"}
+    for group in ("options", "job", "wait", "pilot", "export", "datasets", "expectations", "comparison"):
         changed = getattr(full, group)
         assert not [name for name, value in changed if value == type(changed).model_fields[name].get_default()]
 
@@ -99,6 +101,9 @@ def test_command_asks_for_all_wishes_together() -> None:
         (["--expect", "required_classes=[car"], "not the JSON that it begins as"),
         (["--limit", "class_shift=0"], "class_shift=0: Input should be greater than 0"),
         (["--validation", "1"], "validation=1: Input should be less than 1"),
+        (["--pilot", "-1"], "files=-1: Input should be greater than or equal to 0"),
+        (["--budget", "max_hours=0"], "max_hours=0: Input should be greater than 0"),
+        (["--budget", "files=5"], "files=5: name the number of files with --pilot"),
         (["--images", "move"], "invalid choice: 'move'"),
     ],
 )

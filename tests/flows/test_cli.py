@@ -251,10 +251,17 @@ def test_interrupt_aborts_the_job_or_leaves_it_and_the_same_command_goes_on(
         assert (found["isTerminal"], found["error"]) == (on_cancel == "abort", on_cancel == "abort")
         assert ("is aborted, as the run was interrupted" in errors) == (on_cancel == "abort")
         assert "Traceback" not in errors
+        if on_cancel == "leave":
+            key = job.removeprefix("dr-")
+            reaped = darkroom("reap", cwd=place.folder, ROBOFLOW_API_KEY=KEY)
+            assert re.fullmatch(r"\d+ unfinished runs: 0 jobs aborted, 0 flow runs resumed", reaped.output.strip())
+            stopped = darkroom("abort", key[:6], cwd=place.folder, ROBOFLOW_API_KEY=KEY)
+            assert stopped.output.startswith(f"job {job} is aborted; go on with: darkroom run held --workflow minimal")
+            assert held.client.job(job)["lastNotification"] == "aborted on request"
         held.process.send_signal(signal.SIGUSR1)
         again = darkroom(*words, cwd=place.folder, ROBOFLOW_API_KEY=KEY)
         assert again.last_line.group(2, 3, 4) == ("5", "0", "0")
-        assert ("it is restarted" in again.errors) == (on_cancel == "abort")
+        assert "it is restarted" in again.errors
         assert len(held.client.jobs("GET", "").json()["jobs"]) == 1
 
 

@@ -53,15 +53,15 @@ def test_receiver_that_lacks_something_is_told_in_one_line(
 
 
 def test_run_that_is_not_here_waits_for_nothing(tmp_path: Path) -> None:
-    assert NotifiedRuns().job_ended(RUN) is Outcome.NOTHING
-    assert NotifiedRuns(str(tmp_path / "elsewhere")).job_ended(RUN) is Outcome.NOTHING
+    assert NotifiedRuns().follow_up(RUN) is Outcome.NOTHING
+    assert NotifiedRuns(str(tmp_path / "elsewhere")).follow_up(RUN) is Outcome.NOTHING
 
 
 def test_place_that_cannot_be_read_is_tried_again(tmp_path: Path) -> None:
     runs = NotifiedRuns("runs")
     (tmp_path / "runs").write_text("no folder")
     with pytest.raises(TryAgain):
-        runs.job_ended(RUN)
+        runs.follow_up(RUN)
 
 
 def test_event_is_not_sent_to_a_prefect_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 import subprocess
 from collections.abc import Iterator
@@ -156,6 +157,23 @@ def test_replay_of_changed_files_is_refused(desk: Desk) -> None:
         os.utime(path, ns=(kept.st_atime_ns, kept.st_mtime_ns))
     assert (refused.status, refused.output) == (2, "")
     assert f"run {desk.key} cannot be replayed: of its 12 files" in refused.errors.splitlines()[-1]
+
+
+def test_pilot_ends_with_an_estimate_and_goes_on_with_a_budget(desk: Desk) -> None:
+    words = ("--rerun", "pilot", "--pilot", "3")
+    tried = desk.run(*words)
+    assert tried.status == 0, tried.errors
+    said = rf"pilot (\w{{16}}) of run (\w{{16}}): 3 of {PHOTOGRAPHS} files, 0 failed; all take .+ of machine time: .+"
+    last = re.fullmatch(said, tried.output.splitlines()[-1])
+    assert last, tried.output
+    assert "go on with  darkroom run photos --workflow photo-audit" in tried.output
+    assert pq.read_table(desk.place(last[1]) / "results.parquet").num_rows == 3
+    assert not (desk.place(last[2]) / "summary.parquet").exists()
+    assert [kind for (kind,) in desk.asked("select type from artifact where key = 'pilot'")] == ["table"]
+    whole = desk.run(*words, "--budget", "max_hours=1", "--budget", "max_failure_rate=0")
+    assert whole.last_line.group(1, 2) == (last[2], str(PHOTOGRAPHS))
+    assert "within the budget" in whole.errors
+    assert "ingest: 3 sent" not in whole.errors
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from typing import Any
 
 import httpx
 import uvicorn
-from fastapi import FastAPI
 from pydantic import SecretStr
+from starlette.types import ASGIApp
 
 from deployments.batch_server.app import create_app
 from deployments.batch_server.engine.interface import Engine
@@ -196,7 +196,7 @@ def thread_server(settings: ServerSettings, engine: Engine, world: World | None 
 
 
 @contextmanager
-def served(app: FastAPI) -> Iterator[ServerClient]:
+def served(app: ASGIApp) -> Iterator[ServerClient]:
     """An application in a thread of this process."""
     listener = bind("127.0.0.1", 0)
     config = uvicorn.Config(app, log_config=None, access_log=False)

@@ -47,7 +47,7 @@ class ScriptedRuns:
     def job_of(self, key: str) -> str:
         return remote_id(key)
 
-    def job_ended(self, key: str) -> Outcome:
+    def follow_up(self, key: str) -> Outcome:
         self.asked.append(key)
         assert self.held is None or self.held.wait(20)
         step = (self.script.get(key) or [Outcome.RESUMED]).pop(0)

@@ -11,7 +11,7 @@ import pytest
 from deployments.batch_server.notifications import IngestEvent
 from deployments.batch_server.notifications import job_event as servers_job_event
 from deployments.webhooks.app import MOST_BYTES
-from flows.notifications import INGEST_TOLD, JOB_ENDED
+from flows.notifications import INGEST_TOLD, JOB_ENDED, Outcome
 from tests.deployments.webhooks.running import (
     OTHER_RUN,
     RUN,
@@ -84,13 +84,25 @@ def test_answer_does_not_wait_for_what_comes_of_it(received: Receiver, runs: Scr
     assert len(runs.told) == 1
 
 
-def test_ingest_notification_is_told_and_nothing_else(received: Receiver, runs: ScriptedRuns, tmp_path: Path) -> None:
+def test_ingest_notification_before_all_files_are_there_is_told_and_nothing_else(
+    received: Receiver, runs: ScriptedRuns, tmp_path: Path
+) -> None:
+    runs.script[RUN] = [Outcome.DENIED]
     assert received.post(ingest_event(STATUS | {"error_details": {"type": "t", "reason": "r"}})).status_code == 200
     received.settle()
     told = {"event_id": "i-1", "ingest_id": "ingest", "batch_id": f"dr-{RUN}", "shard_id": None, "success": True}
     assert runs.told == [(INGEST_TOLD, RUN, told | {"outcome": "noted"})]
-    assert runs.asked == []
+    assert runs.asked == [RUN]
     assert rows(tmp_path, "kind, outcome") == [("ingest", "noted")]
+
+
+def test_ingest_notification_resumes_a_run_that_has_all_its_files(
+    received: Receiver, runs: ScriptedRuns, tmp_path: Path
+) -> None:
+    received.post(ingest_event(STATUS))
+    received.settle()
+    assert runs.asked == [RUN]
+    assert rows(tmp_path, "kind, outcome") == [("ingest", "resumed")]
 
 
 def test_files_of_an_ingest_are_counted_and_the_first_that_failed_named(

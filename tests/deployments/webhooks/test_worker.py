@@ -123,6 +123,7 @@ def test_claim_that_nobody_waits_for_is_told(desk: Desk) -> None:
 
 
 def test_event_that_could_not_be_told_is_told_later_and_not_acted_on_again(desk: Desk) -> None:
+    desk.runs.script[RUN] = [Outcome.RESUMED, Outcome.DENIED]
     desk.runs.deaf = [TryAgain("Prefect is down"), TryAgain("Prefect is down")]
     desk.accept()
     desk.accept("i", kind=Kind.INGEST)
@@ -130,7 +131,7 @@ def test_event_that_could_not_be_told_is_told_later_and_not_acted_on_again(desk:
         desk.act()
         if desk.store.pending():
             desk.until_next()
-    assert desk.runs.asked == [RUN]
+    assert desk.runs.asked == [RUN, RUN]
     assert sorted(event for event, _, _ in desk.runs.told) == [INGEST_TOLD, JOB_ENDED]
     assert desk.rows("outcome") == [("resumed",), ("noted",)]
 

@@ -157,7 +157,12 @@ class Forgetful(StagingApi):
     """Loses the answer to every request for references, after the platform has got it."""
 
     def ingest_references(
-        self, batch_id: str, references: Iterable[tuple[str, str]], ingest_id: str, display_name: str
+        self,
+        batch_id: str,
+        references: Iterable[tuple[str, str]],
+        ingest_id: str,
+        display_name: str,
+        notifications_url: str = "",
     ) -> IngestAnswer:
         super().ingest_references(batch_id, references, ingest_id, display_name)
         raise KeyboardInterrupt

@@ -113,6 +113,16 @@ def test_every_option_arrives_and_takes_effect(held: Held) -> None:
     assert pq.read_table(run.folder.results).num_rows == 12
 
 
+def test_machine_time_allowed_ends_the_job_and_a_restart_with_more_finishes_it(held: Held) -> None:
+    run = held.ingested(job={"max_runtime_seconds": 2})
+    launch(run)
+    with pytest.raises(JobFailed, match="machine time"):
+        wait(run)
+    again = held.bench.opened(held.bench.target(job={"max_runtime_seconds": 600}), run.folder)
+    assert launch(again).restarted
+    assert run_all(again).processed == IMAGES
+
+
 def test_options_that_are_left_alone_are_left_out(held: Held) -> None:
     wire = describe_job(held.ingested(1)).wire()
     assert wire["computeConfiguration"] == {"type": "compute-configuration-v2"}

@@ -10,6 +10,7 @@ import pytest
 
 from tasks.core.errors import BadInput
 from tasks.core.options import ComparisonOptions, DatasetOptions, Expectations, ExportChoice
+from tasks.core.pilot import PilotOptions
 from tasks.core.request import RunRequest
 from tasks.core.run_folder import LOCK_SCHEMA, RunFolder
 from tasks.results.facts import facts_of
@@ -125,6 +126,7 @@ def test_previous_run_comes_with_its_tables(house: House) -> None:
         {"only_new": True},
         {"export": ExportChoice(stage="processing")},
         {"replays": KEYS[7]},
+        {"pilot_of": KEYS[7]},
     ],
 )
 def test_run_that_was_asked_for_otherwise_is_not_the_previous_one(house: House, changes: dict[str, Any]) -> None:
@@ -145,6 +147,7 @@ def test_run_that_was_asked_for_otherwise_is_not_the_previous_one(house: House, 
         {"datasets": DatasetOptions(formats=["coco"])},
         {"expectations": Expectations(max_failures=1)},
         {"comparison": ComparisonOptions(against="previous")},
+        {"pilot": PilotOptions(files=3)},
     ],
 )
 def test_what_is_no_part_of_the_results_does_not_count(house: House, changes: dict[str, Any]) -> None:
@@ -154,8 +157,9 @@ def test_what_is_no_part_of_the_results_does_not_count(house: House, changes: di
 
 def test_every_part_of_a_request_is_looked_at() -> None:
     """A new field has to be told from what makes the results."""
-    counted = {"source", "workflow", "platform", "parameters", "options", "only_new", "export", "replays"}
-    ignored = {"rerun", "destination", "runs", "transfer", "datasets", "expectations", "comparison", "job", "wait"}
+    counted = {"source", "workflow", "platform", "parameters", "options", "only_new", "export", "replays", "pilot_of"}
+    judged = {"datasets", "expectations", "comparison", "pilot"}
+    ignored = {"rerun", "destination", "runs", "transfer", "job", "wait"} | judged
     assert RunRequest.model_fields.keys() == counted | ignored
 
 

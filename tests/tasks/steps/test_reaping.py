@@ -126,8 +126,8 @@ def test_suspended_flow_run_is_resumed_when_its_job_has_ended_and_not_before(hel
 
 def test_suspended_flow_run_is_resumed_at_its_deadline_which_counts_from_the_first_suspension(held: Held) -> None:
     run = owned(held, mode="suspend", deadline_hours=2)
-    assert note_suspension(run, NOW) == 2 * 3600
-    assert note_suspension(run, NOW + timedelta(hours=1.5)) == 0.5 * 3600
+    assert note_suspension(run, "wait", 2, NOW) == 2 * 3600
+    assert note_suspension(run, "wait", 2, NOW + timedelta(hours=1.5)) == 0.5 * 3600
     script = Script({FLOW_RUN: FlowState.SUSPENDED})
     assert reaped(held, run, script, NOW + timedelta(hours=1.9))[0].resumed == ()
     assert reaped(held, run, script, NOW + timedelta(hours=2))[0].resumed == (run.folder.key,)
@@ -206,7 +206,7 @@ def test_states_of_prefect_are_told_apart(kind: StateType, expected: FlowState) 
 
 def test_notifications_url_of_a_suspended_run_is_the_receivers_and_fixed(held: Held) -> None:
     run = held.ingested(1, wait={"mode": "suspend"}, job={"notifications_url": "https://example.com/mine"})
-    assert run.notifications_url == ""
+    assert (run.webhook_url, run.notifications_url) == ("", "https://example.com/mine")
     heard = replace(run, target=replace(run.target, webhook=lambda key: f"https://hooks/{key}/token"))
     assert heard.notifications_url == f"https://hooks/{run.folder.key}/token"
     polling = held.bench.staged(rerun="polls", job={"notifications_url": "https://example.com/mine"})

@@ -67,6 +67,8 @@ def test_replay_asks_for_the_same_but_for_what_comes_after_the_results(bench: Be
         "comparison": {"against": "previous"},
         "job": {"max_parallel_tasks": 2},
         "wait": {"deadline_hours": 3},
+        "pilot": {"files": 2},
+        "pilot_of": "0" * 16,
     }
     run = original(bench, workflow=str(tinted(bench)), **wishes)
     asked, replay = run.target.request, replay_of(run)
