@@ -263,7 +263,7 @@ def reap(options: argparse.Namespace) -> int:
         with watched_run():
             reaped = reap_runs(runs=options.runs or "")
     print(reaped.line())
-    return 0
+    return 1 if reaped.failed else 0
 
 
 def compilation(options: argparse.Namespace) -> int:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from flows.prefect_config import check_api, configured_api_url
 from flows.prefect_drain import drain
+from tasks.core.environments import without_credentials
 from tasks.core.errors import DarkroomError
 from tasks.core.services import ManagedService
 from tasks.core.supervisor import Limits
@@ -107,9 +108,9 @@ def server_folder(home: Path) -> Path:
 
 
 def server_environment(home: Path) -> dict[str, str]:
-    """The managed server's environment: this process's, without its Prefect settings and Roboflow's key."""
+    """The managed server's environment: this process's, without its Prefect settings and its credentials."""
     folder = server_folder(home)
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "ROBOFLOW_"))}
+    inherited = {name: value for name, value in without_credentials().items() if not name.startswith("ROBOFLOW_")}
     return inherited | SERVER_SETTINGS | {
         "PREFECT_HOME": str(folder),
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{folder / 'prefect.db'}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -12,6 +13,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.events import emit_event
 from prefect.flows import Flow
 from prefect.logging import get_run_logger
+from prefect.logging.loggers import flow_run_logger
 
 from tasks.artifacts import show_table
 from tasks.core.errors import DarkroomError
@@ -19,8 +21,7 @@ from tasks.core.records import Reaped
 from tasks.core.redaction import redact
 from tasks.core.settings import Settings, load_settings
 from tasks.flow_runs import PrefectFlowRuns
-from tasks.roboflow_api.platform import open_platform
-from tasks.steps.reaping import BRIEF, Outcome, act_on_claim, reap, stop_job, unfinished
+from tasks.steps.reaping import Outcome, Platforms, act_on_claim, reap, stop_lost, unfinished
 from tasks.steps.runs import open_runs
 
 
@@ -47,21 +48,23 @@ def reap_runs(runs: str = "") -> Reaped:
     return reaped
 
 
-def stop_on_end(flow: Flow[..., Any], flow_run: FlowRun, state: State) -> None:  # noqa: ARG001 - the names are Prefect's
+def stop_on_end(flow: Flow[..., Any], flow_run: FlowRun, state: State) -> None:
     """Hook of flows that run jobs: a flow run that was cancelled or has crashed leaves no job behind.
 
     It may run in a process that knows nothing of the flow, so it finds the run by the flow run's id.
     """
-    settings = load_settings()
+    settings, logger = load_settings(), flow_run_logger(flow_run, flow)
     runs = open_runs(str(flow_run.parameters.get("runs") or settings.runs), settings)
-    for run in unfinished(runs):
-        if run.owner.flow_run != str(flow_run.id) or not run.owner.leaves_job:
-            continue
-        try:
-            with open_platform(run.platform, settings) as platform:
-                stop_job(platform, run.folder.key, BRIEF)
-        except DarkroomError as error:  # the flow reap-runs tries again
-            get_run_logger().warning("the job of run %s could not be aborted: %s", run.folder.key, redact(str(error)))
+    with ExitStack() as stack:
+        platforms = Platforms(settings, stack)
+        for run in unfinished(runs):
+            if run.owner.flow_run != str(flow_run.id) or not run.owner.leaves_job:
+                continue
+            try:
+                if stop_lost(runs, run, platforms.named):
+                    logger.warning("the job of run %s is aborted: its flow run is %s", run.folder.key, state.name)
+            except DarkroomError as error:  # the flow reap-runs tries again
+                logger.warning("the job of run %s could not be aborted: %s", run.folder.key, redact(str(error)))
 
 
 def follow_up(key: str, settings: Settings, runs: str) -> Outcome:

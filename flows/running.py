@@ -18,6 +18,7 @@ from flows.suspending import (
     suspend_until_arrived,
     suspend_until_ended,
     suspended_before,
+    wake_others,
 )
 from tasks.compare import compare_run
 from tasks.core.errors import RunFailed
@@ -37,7 +38,7 @@ from tasks.stage import stage_media
 from tasks.steps.conclude import bring_home, complete, kept, place_of, remember
 from tasks.steps.context import Run, Target
 from tasks.steps.estimating import check_budget, estimate, known_bytes, measure, piloted, verdicts
-from tasks.steps.flow_runs import note_owner
+from tasks.steps.flow_runs import forget_suspension, note_owner
 from tasks.steps.judging import finished_as_asked
 from tasks.steps.piloting import pilot_target
 from tasks.steps.stage import open_target, staged_before
@@ -131,6 +132,7 @@ def process_kept(run: Run, staged: Staged, begun: float) -> RunSummary:
     try:
         return process(run, staged, begun)
     except RunFailed:
+        forget_suspension(run, own_id())
         bring_home(run)
         raise
 
@@ -153,6 +155,8 @@ def _conclude(run: Run, summary: RunSummary) -> RunSummary:
     Each is done again where a killed process has left it undone.
     """
     keep_request(run.folder, run.target.request)
+    forget_suspension(run, own_id())
+    wake_others(run)
     datasets: tuple[str, ...] = ()
     if run.target.request.datasets.formats:
         datasets = tuple(str(written.path) for written in write_run_datasets(run))

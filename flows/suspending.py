@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from uuid import uuid4
 
 from prefect import suspend_flow_run
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
 from prefect.exceptions import TerminationSignal
@@ -15,12 +16,14 @@ from prefect.logging import get_run_logger
 from tasks.core.errors import BadInput, DarkroomError
 from tasks.core.redaction import redact
 from tasks.core.request import RunRequest
+from tasks.flow_runs import PrefectFlowRuns
 from tasks.ingest import send_files
 from tasks.roboflow_api.platform import EMBEDDED
 from tasks.steps.context import INGEST, WAIT, Run, Target
-from tasks.steps.flow_runs import note_stopped, note_suspension
+from tasks.steps.flow_runs import is_own, note_stopped, note_suspension, run_slept_on, sleepers_of
+from tasks.steps.launch import STEP as LAUNCH
 from tasks.steps.piloting import note_asked, run_asked_by
-from tasks.steps.reaping import BRIEF, job_has_ended, stop_job, unfinished
+from tasks.steps.reaping import BRIEF, job_has_ended, stop_job
 from tasks.steps.wait import overdue
 
 SPARE_SECONDS = 24 * 3600
@@ -50,11 +53,21 @@ def own_id() -> str:
 
 
 def suspended_before(target: Target) -> str | None:
-    """The key of the run on whose job this flow run waited when it suspended itself, or ``None``."""
-    if target.request.wait.mode != "suspend":
-        return None
-    owned = (run for run in unfinished(target.runs) if run.owner.flow_run == own_id() and run.owner.mode == "suspend")
-    return next((run.folder.key for run in owned), None)
+    """The key of the run that this flow run waited for when it suspended itself, or ``None``."""
+    return None if target.request.wait.mode != "suspend" else run_slept_on(target.runs, own_id())
+
+
+def wake_others(run: Run) -> None:
+    """Resumes other flow runs that wait for the same run, which is finished now; they find it so."""
+    others = [sleeper.flow_run for sleeper in sleepers_of(run.folder) if sleeper.flow_run != own_id()]
+    if others:
+        with get_client(sync_client=True) as client:
+            flow_runs = PrefectFlowRuns(client)
+            for flow_run in others:
+                try:
+                    flow_runs.resume(flow_run)
+                except DarkroomError as error:  # whoever waits for it in Prefect's UI can do so as well
+                    get_run_logger().warning("flow run %s could not be resumed: %s", flow_run, redact(str(error)))
 
 
 def can_suspend() -> bool:
@@ -98,7 +111,7 @@ def suspend_until_ended(run: Run) -> None:
         return
     if job_has_ended(run.platform, run.folder.key):
         return
-    left = note_suspension(run, WAIT, run.target.request.wait.deadline_hours, run.timing.now())
+    left = note_suspension(run, own_id(), WAIT, run.target.request.wait.deadline_hours, run.timing.now())
     if left <= 0:
         raise overdue(run)
     _suspend(run, left, f"wait: suspended until job {run.remote_id} has ended")
@@ -118,7 +131,7 @@ def suspend_until_arrived(run: Run, files: int) -> None:
     """
     if run.target.request.wait.mode != "suspend" or not send_files(run, files):
         return
-    left = note_suspension(run, INGEST, run.target.url_hours, run.timing.now())
+    left = note_suspension(run, own_id(), INGEST, run.target.url_hours, run.timing.now())
     if left > 0:  # else the step itself says what is missing
         _suspend(run, left, f"ingest: suspended until batch {run.remote_id} has its {files} files")
 
@@ -146,10 +159,13 @@ def leaving_no_job(run: Run) -> Iterator[None]:
 
 def _stop(run: Run) -> None:
     try:
+        if not is_own(run, own_id()):
+            return  # another machine goes on with it
         if stop_job(run.platform, run.folder.key, BRIEF):
             again = "the same request restarts it with what is left"
             get_run_logger().warning("wait: job %s is aborted, as the run was interrupted; %s", run.remote_id, again)
-        note_stopped(run)
+        if not run.journal.uncertain(LAUNCH):  # else a request that was cut off may still start one
+            note_stopped(run.journal)
     except DarkroomError as error:  # the hook tries again, and so does the flow reap-runs
         get_run_logger().warning("wait: job %s could not be aborted: %s", run.remote_id, redact(str(error)))
 

@@ -54,12 +54,14 @@ class PrefectFlowRuns:
 def state_of(state: State | None) -> FlowState:
     """What a state of Prefect's means here."""
     if state is None:
-        return FlowState.ACTIVE
+        return FlowState.WAITING
+    if state.is_running():
+        return FlowState.RUNNING
     if state.is_cancelled() or state.is_cancelling() or state.is_crashed():
         return FlowState.STOPPED
     if state.is_paused():
         return FlowState.SUSPENDED
-    return FlowState.OVER if state.is_final() else FlowState.ACTIVE
+    return FlowState.OVER if state.is_final() else FlowState.WAITING
 
 
 def _unreachable(error: Exception) -> ConnectionFailed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import task
 from prefect.logging import get_run_logger
 
-from tasks.artifacts import show_link, show_table
+from tasks.artifacts import show_link, show_table, watched
 from tasks.core.progress import ambient
 from tasks.core.records import Launched
 from tasks.retries import STEP
@@ -20,9 +20,10 @@ def launch_job(run: Run) -> Launched:
     Raises:
         Conflict: a job of that id is there and does something else.
     """
-    launched = launch(run)
+    launched = launch(watched(run, "launch"))
     ambient().advance("launch", 1, 1)
-    get_run_logger().info("launch: job %s %s", launched.job_id, "attached" if launched.attached else "created")
+    done = "restarted" if launched.restarted else "attached" if launched.attached else "created"
+    get_run_logger().info("launch: job %s %s", launched.job_id, done)
     show_table("launch", launched.model_dump(), f"Workflow `{run.target.workflow.id}`")
     show_link("launch", run.folder.lock_file)
     return launched

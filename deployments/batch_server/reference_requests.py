@@ -101,7 +101,7 @@ def notifications_url(value: Any) -> str | None:
     """The URL that wants to be told, if there is one.
 
     Raises:
-        BadRequest: It is no URL that could be told anything.
+        BadRequest: It is no URL that could be told anything; it is not repeated, for its path may be a secret.
     """
     if value is None:
         return None
@@ -109,7 +109,7 @@ def notifications_url(value: Any) -> str | None:
     try:
         parse_target(url)
     except UnsafeUrl as error:
-        raise BadRequest(f"notificationsURL: {error}") from None
+        raise BadRequest(f"notificationsURL: {error.why}") from None
     return url
 
 

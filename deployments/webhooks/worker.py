@@ -135,10 +135,10 @@ class Worker:
         outcome = self._runs.follow_up(event.run)
         if outcome is Outcome.EARLY:
             raise TryAgain("its flow run is still at work")
-        if outcome is Outcome.DENIED and event.kind is Kind.INGEST:
-            return NOTED  # one part of a batch has come; the run waits for all of them
         if outcome is Outcome.DENIED and self._clock() - event.received_at < DOUBT:
             raise TryAgain("the platform does not say so yet")
+        if outcome is Outcome.DENIED and event.kind is Kind.INGEST:
+            return NOTED  # one part of a batch has come; the run waits for all of them
         return outcome.value
 
     def _try_again(self, event: Event, reason: str) -> None:

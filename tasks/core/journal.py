@@ -22,26 +22,34 @@ from tasks.core.files import sync_folder
 Entry = dict[str, Any]
 
 
-def read_confirmed(path: Path, step: str, part: str) -> Entry | None:
-    """The confirmation of that part in a journal that another process may be writing, or ``None``.
+def read_step(path: Path, step: str) -> dict[str, Entry]:
+    """What is confirmed of a step, by part, in a journal that another process may be writing.
 
     Nothing of the file is changed, and a last line that is not whole yet is left aside.
 
     Raises:
         LocalFault: another line is damaged.
     """
-    found: Entry | None = None
+    found: dict[str, Entry] = {}
     try:
         with path.open("rb") as file:
             for line in file:
                 entry = json.loads(line) if line.endswith(b"\n") else {}
-                if (entry.get("step"), entry.get("part")) == (step, part):
-                    found = entry if entry["event"] == "done" else None
+                if entry.get("step") != step:
+                    continue
+                found.pop(entry["part"], None)
+                if entry["event"] == "done":
+                    found[entry["part"]] = entry
     except FileNotFoundError:
-        return None
+        return {}
     except (ValueError, KeyError, TypeError, AttributeError):
         raise damaged(path) from None
     return found
+
+
+def read_confirmed(path: Path, step: str, part: str) -> Entry | None:
+    """The confirmation of one part, or ``None``; as :func:`read_step`."""
+    return read_step(path, step).get(part)
 
 
 class Journal:
@@ -86,6 +94,10 @@ class Journal:
     def confirmed(self, step: str, part: str) -> Entry | None:
         """The confirmation of that part, or ``None``."""
         return self._confirmed.get((step, part))
+
+    def pending(self, step: str, part: str) -> Entry | None:
+        """The intent of that part where it was not confirmed since, or ``None``."""
+        return None if (step, part) in self._confirmed else self._intended.get((step, part))
 
     def uncertain(self, step: str) -> list[str]:
         """Parts of ``step`` that were intended and never confirmed."""

@@ -5,18 +5,23 @@ from __future__ import annotations
 import logging
 import re
 
+from tasks.core.tokens import PATH
+
 _SECRET_PARAMETER = re.compile(r"(?i)\b(api_key|key|token|sig|signature|x-[a-z]+-signature)=[^&\s\"'<>]+")
 _URL_QUERY = re.compile(r"(https?://[^\s?\"'<>]+)\?[^\s\"'<>]+")
 _URL_PASSWORD = re.compile(r"([a-z][a-z0-9+.-]*://)[^/\s@]*:[^/\s@]*@|(https?://)[^/\s@]+@", re.IGNORECASE)
+_RUN_TOKEN = re.compile(rf"(/{PATH}/[0-9a-f]{{16}}/)\w+")
 
 
 def redact(text: str) -> str:
-    """``text`` without URL queries, passwords in URLs and secret parameters.
+    """``text`` without URL queries, passwords in URLs, secret parameters and the tokens of notification URLs.
 
-    Signed URLs are secrets as a whole, so a URL keeps its path and loses its query.
+    Signed URLs are secrets as a whole, so a URL keeps its path and loses its query; only where notifications go, the
+    path holds the secret.
     """
     text = _URL_QUERY.sub(r"\1?…", text)
     text = _URL_PASSWORD.sub(r"\1\2…@", text)
+    text = _RUN_TOKEN.sub(r"\1…", text)
     return _SECRET_PARAMETER.sub(r"\1=…", text)
 
 

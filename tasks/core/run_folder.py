@@ -95,6 +95,17 @@ class RunFolder:
                 fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
+    @contextmanager
+    def free(self) -> Iterator[bool]:
+        """Whether no process holds the run; where that is so, none gets it before the block ends."""
+        with (self.root / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
+
     def finished(self) -> RunSummary | None:
         """The summary of a run that is done, else ``None``.
 

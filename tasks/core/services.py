@@ -95,6 +95,11 @@ class ManagedService:
         if self._prestarted is None:
             self._prestarted = self._enter()
 
+    def is_up(self) -> bool:
+        """Whether it answers now; nothing is started."""
+        record = self.record()
+        return record is not None and self._is_healthy(record)
+
     @contextmanager
     def use(self) -> Iterator[str]:
         """Gives the service's base URL once it is healthy; the service stays up inside the block at least.

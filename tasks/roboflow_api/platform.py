@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from tasks.core.environments import without_credentials
 from tasks.core.errors import BadInput, ConnectionFailed
 from tasks.core.redaction import redact
 from tasks.core.services import ManagedService
@@ -25,8 +26,6 @@ from tasks.roboflow_api.workflows import Workflow, WorkflowsApi, is_file
 
 EMBEDDED = "embedded"
 CLOUD = "roboflow"
-_NOT_THE_SERVERS = ("ROBOFLOW_API_KEY", "AWS_", "AZURE_", "GOOGLE_", "DARKROOM_SFTP_", "DARKROOM_SOURCE")
-"""Variables of the pipeline's own credentials: the server runs workflows, which may hold code."""
 FIRST_CALL = RetryPolicy(attempts=6, total=15.0)
 """The first call tells a platform that is down: minutes of patience belong to a run under way."""
 
@@ -95,9 +94,12 @@ def embedded_server(settings: Settings) -> ManagedService:
         opened = [word for host in settings.allowed_hosts() for word in ("--allow-host", host)]
         return [*server, "--data", str(data), "--engine", str(engine), *opened]
 
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_THE_SERVERS)}
     return ManagedService(
-        "batch-server", command, env=environment, state_dir=data.with_name("batch-server"), health_path="/health"
+        "batch-server",
+        command,
+        env=without_credentials(),
+        state_dir=data.with_name("batch-server"),
+        health_path="/health",
     )
 
 

@@ -42,7 +42,7 @@ def poll_until(
 
     Whether it is done is asked before the deadline is: a job that ended just in time counts as ended, and only a look
     that succeeded can end the wait. The clock is monotonic. A look that fails in passing is not the end; several in a
-    row are.
+    row are; between them the service's ``Retry-After`` is honoured.
 
     Args:
         look: gives the present state; compared with ``==``.
@@ -63,12 +63,13 @@ def poll_until(
     while True:
         try:
             state = look()
-        except Transient:
+        except Transient as error:
             bad += 1
             if bad > pace.bad_looks:
                 raise
+            asked = error.retry_after or 0.0
         else:
-            bad = 0
+            bad, asked = 0, 0.0
             if state != last:
                 on_change(state)
                 last = state
@@ -77,5 +78,6 @@ def poll_until(
         left = end - timing.clock()
         if left <= 0 and not bad:
             return None
-        timing.sleep(min(interval, left) if left > 0 else interval)
+        pause = max(interval, asked)
+        timing.sleep(min(pause, left) if left > 0 else pause)
         interval = min(interval * pace.factor, pace.longest)

@@ -78,9 +78,14 @@ class ProcessingApi:
         for page in self._transport.pages(self._root, JobsPage):
             yield from page.jobs
 
-    def job(self, job_id: str) -> JobMetadata:
-        """The job's state."""
-        return self._transport.get(f"{self._root}/{job_id}", JobAnswer).job
+    def job(self, job_id: str, policy: RetryPolicy | None = None) -> JobMetadata:
+        """The job's state.
+
+        Args:
+            job_id: the job.
+            policy: how often it is tried; ``None``: as often as any call.
+        """
+        return self._transport.get(f"{self._root}/{job_id}", JobAnswer, policy).job
 
     def stages(self, job_id: str) -> list[JobStage]:
         """The stages that have begun, in the order of their start."""

@@ -110,20 +110,20 @@ class Transport:
         self._client.close()
         self._streams.close()
 
-    def get(self, path: str, answer: type[M], **params: str | int | None) -> M:
-        """``GET path``, read as ``answer``.
+    def get(self, path: str, answer: type[M], policy: RetryPolicy | None = None, **params: str | int | None) -> M:
+        """``GET path``, read as ``answer``, under a retry policy of the call's or of the transport's own.
 
         Raises:
             Transient: it failed until the retry policy was used up.
             Terminal: it was refused.
         """
-        return self._request("GET", path, answer, params)
+        return self._request("GET", path, answer, params, policy)
 
     def pages(self, path: str, answer: type[P], **params: str | int | None) -> Iterator[P]:
         """Every page of a list, asked for as they are used; raises like :meth:`get`."""
         token: str | None = None
         while True:
-            page = self.get(path, answer, pageSize=PAGE_SIZE, nextPageToken=token, **params)
+            page = self.get(path, answer, None, pageSize=PAGE_SIZE, nextPageToken=token, **params)
             yield page
             before, token = token, page.next_page_token
             if not token:

@@ -14,12 +14,15 @@ from tasks.roboflow_api.models import (
     StagingBatchInput,
     WorkflowProcessingJob,
 )
+from tasks.roboflow_api.polling import poll_until
 from tasks.roboflow_api.retrying import retry
 from tasks.steps.context import WAIT, Run
 
 STEP = "launch"
 WORK = ("type", "jobInput", "processingSpecification", "inferenceBackend")
 """What of a job says which work it does; the rest says how, and may differ from one start of the run to the next."""
+NOTIFICATIONS = "notificationsURL"
+RESTART = "restart"
 
 
 def launch(run: Run) -> Launched:
@@ -31,14 +34,13 @@ def launch(run: Run) -> Launched:
         Conflict: a job of that id is there and does something else.
         Terminal: the platform refused the job.
     """
-    launched = run.once(STEP, Launched, lambda: _launch(run))
-    if run.resumed or run.journal.confirmed(WAIT, "record"):
+    known = run.journal.confirmed(STEP, "record") is not None
+    there = None if known else _find(run)
+    launched = run.once(STEP, Launched, lambda: _launch(run, there))
+    is_new = not known and there is None
+    if is_new or run.resumed or run.journal.confirmed(WAIT, "record"):
         return launched
-    there = _find(run)
-    if there is None or not (there.is_terminal and there.error):
-        return launched
-    _restart(run, there)
-    return launched.model_copy(update={"restarted": True})
+    return launched.model_copy(update={"restarted": _restarted(run)})
 
 
 def describe_job(run: Run) -> WorkflowProcessingJob:
@@ -74,17 +76,19 @@ def _compute(run: Run) -> ComputeConfiguration:
     )
 
 
-def _launch(run: Run) -> Launched:
+def _launch(run: Run, there: JobMetadata | None) -> Launched:
     begun, job = run.timing.clock(), describe_job(run)
-    there = _find(run)
     if there is None:
         run.journal.intend(STEP, run.remote_id)
         try:
             run.platform.processing.create(run.remote_id, job, name=run.remote_id)
         except Conflict:
-            there = run.platform.processing.job(run.remote_id)
+            there = _find(run)
+            if there is None:
+                raise
     if there is not None:
         _check_same(run, job.wire(), there.job_definition)
+    run.journal.confirm(STEP, run.remote_id)
     return Launched(job_id=run.remote_id, attached=there is not None, seconds=run.timing.clock() - begun)
 
 
@@ -106,11 +110,14 @@ def _check_same(run: Run, wanted: dict[str, Any], found: dict[str, Any]) -> None
             f"job {run.remote_id} is on the platform already and does something else: "
             "pass --rerun LABEL for a run of its own"
         )
-    if other := [name for name, value in wanted.items() if not agrees(value, found.get(name))]:
+    other = [name for name, value in wanted.items() if not agrees(value, found.get(name))]
+    if limits := [name for name in other if name != NOTIFICATIONS]:
         run.tell(
-            f"job {run.remote_id} is on the platform already, with another {' and another '.join(other)}: "
+            f"job {run.remote_id} is on the platform already, with another {' and another '.join(limits)}: "
             "what is asked for now takes effect when it is restarted"
         )
+    if NOTIFICATIONS in other:
+        run.tell(f"job {run.remote_id} tells nobody here of its end: the flow reap-runs notices it")
 
 
 def agrees(wanted: Any, found: Any) -> bool:
@@ -120,25 +127,61 @@ def agrees(wanted: Any, found: Any) -> bool:
     return bool(wanted == found)
 
 
-def _restart(run: Run, ended: JobMetadata) -> None:
-    """Has a job that ended badly go on under the present options, once.
+def _restarted(run: Run) -> bool:
+    """Has a job that ended badly go on under the present options, once; whether it does.
 
-    A second call would restart it a second time: after a lost answer the job itself says whether the first was heard.
+    A second call would restart it a second time. So what the job was before the first one is written down: after a
+    lost answer, in this process or a later one, the job itself says whether it was heard.
     """
-    job = run.target.request.job
+    there = _find(run)
+    if there is None or not _has_failed(there):
+        return False
+    before = run.journal.pending(STEP, RESTART)
+    if before is not None and before["ended"] != there.last_update.isoformat():
+        run.journal.confirm(STEP, RESTART)  # it was heard, and the job has failed again since
+        return False
+    run.tell(f"job {run.remote_id} had failed or was aborted: it is restarted, and goes on with what it has not done")
+    run.journal.intend(STEP, RESTART, ended=there.last_update.isoformat())
+    retry(lambda: _restart(run, there), run.platform.staging.transport.policy, run.timing)
+    run.journal.confirm(STEP, RESTART)
+    return True
+
+
+def _restart(run: Run, ended: JobMetadata) -> None:
+    """One try: sees that the job is still as it had ended, restarts it, and waits until that shows.
+
+    Raises:
+        Transient: it is not known whether the request was heard: look again.
+    """
+    processing, job = run.platform.processing, run.target.request.job
+    if not _is_as(run, ended):
+        return
     overrides = RestartParameters(
         compute_configuration=_compute(run),
         max_parallel_tasks=job.max_parallel_tasks,
         processing_timeout_seconds=job.max_runtime_seconds,
         max_image_failure_rate=job.max_image_failure_rate,
     )
-    run.tell(f"job {run.remote_id} had failed or was aborted: it is restarted, and goes on with what it has not done")
-    processing, transport = run.platform.processing, run.platform.staging.transport
+    try:
+        processing.restart(run.remote_id, overrides)
+    except Conflict:
+        if _is_as(run, ended):
+            raise
+    # Whoever looks at once may be shown the old end for a moment, and take it for the new one.
+    poll_until(
+        lambda: _is_as(run, ended),
+        lambda old: not old,
+        deadline=run.platform.settle,
+        pace=run.platform.pace,
+        timing=run.timing,
+    )
 
-    def once() -> None:
-        if processing.job(run.remote_id).last_update == ended.last_update:
-            processing.restart(run.remote_id, overrides)
 
-    run.journal.intend(STEP, "restart")
-    retry(once, transport.policy, run.timing)
-    run.journal.confirm(STEP, "restart")
+def _is_as(run: Run, ended: JobMetadata) -> bool:
+    """Whether the job is just as it had ended."""
+    now = run.platform.processing.job(run.remote_id)
+    return _has_failed(now) and now.last_update == ended.last_update
+
+
+def _has_failed(job: JobMetadata) -> bool:
+    return job.is_terminal and job.error

@@ -14,14 +14,16 @@ from typing import Protocol
 
 from tasks.core.errors import DarkroomError, LocalFault, NotFound
 from tasks.core.identity import remote_id
+from tasks.core.journal import Journal
 from tasks.core.records import Reaped
+from tasks.core.redaction import redact
 from tasks.core.run_folder import RunFolder
 from tasks.core.settings import Settings
-from tasks.roboflow_api.platform import Platform, open_platform
+from tasks.roboflow_api.platform import EMBEDDED, Platform, embedded_server, open_platform
 from tasks.roboflow_api.retrying import RetryPolicy
 from tasks.steps.arrival import has_settled
 from tasks.steps.context import WAIT
-from tasks.steps.flow_runs import Owner, is_overdue, owner_of, waiting_step
+from tasks.steps.flow_runs import Owner, Sleeper, note_stopped, owner_of, sleepers_of, waiting_step
 from tasks.steps.previous import request_of
 from tasks.steps.runs import Runs, unfinished_folders
 from tasks.steps.stage import load_staged
@@ -33,8 +35,9 @@ BRIEF = RetryPolicy(attempts=4, total=20.0)
 class FlowState(StrEnum):
     """What has become of a flow run."""
 
-    ACTIVE = "active"
-    """It runs, or is about to."""
+    RUNNING = "running"
+    WAITING = "waiting"
+    """It is about to run."""
     SUSPENDED = "suspended"
     STOPPED = "stopped"
     """Cancelled or crashed."""
@@ -67,10 +70,11 @@ class FlowRuns(Protocol):
 
 @dataclass(frozen=True)
 class Watched:
-    """An unfinished run and the flow run that was the last to work on it."""
+    """An unfinished run, the flow run that was the last to work on it, and those that wait for it, suspended."""
 
     folder: RunFolder
     owner: Owner
+    sleepers: tuple[Sleeper, ...]
     platform: str
 
 
@@ -86,19 +90,18 @@ def reap(runs: Runs, settings: Settings, flow_runs: FlowRuns, tell: Callable[[st
     """
     looked, aborted, resumed, failed = 0, [], [], []
     with ExitStack() as stack:
-        platforms = _Platforms(settings, stack)
+        platforms = Platforms(settings, stack)
         for run in unfinished(runs):
             looked += 1
             try:
-                state = flow_runs.state(run.owner.flow_run)
-                if state is FlowState.STOPPED and _stopped(run, platforms):
+                if _is_lost(runs, run, flow_runs) and stop_lost(runs, run, platforms.named):
                     tell(f"job {remote_id(run.folder.key)} aborted: its flow run was cancelled or crashed")
                     aborted.append(run.folder.key)
-                elif state is FlowState.SUSPENDED and _resumed(run, platforms, flow_runs, now):
-                    tell(f"flow run {run.owner.flow_run} resumed: job {remote_id(run.folder.key)} has ended")
+                for flow_run in _resumed(run, platforms, flow_runs, now):
+                    tell(f"flow run {flow_run} resumed: what run {run.folder.key} waits for has come, or is overdue")
                     resumed.append(run.folder.key)
             except DarkroomError as error:
-                tell(f"run {run.folder.key} could not be looked after: {error}")
+                tell(f"run {run.folder.key} could not be looked after: {redact(str(error))}")
                 failed.append(run.folder.key)
     return Reaped(looked=looked, aborted=tuple(aborted), resumed=tuple(resumed), failed=tuple(failed))
 
@@ -121,20 +124,65 @@ def act_on_claim(runs: Runs, settings: Settings, key: str, flow_runs: FlowRuns) 
     with open_platform(found.platform, settings) as platform:
         if not has_moved_on(platform, found.folder):
             return Outcome.DENIED
-    if flow_runs.resume(found.owner.flow_run):
+    resumed = [sleeper for sleeper in found.sleepers if flow_runs.resume(sleeper.flow_run)]
+    if resumed:
         return Outcome.RESUMED
     may_suspend = found.owner.mode == "suspend" and not found.owner.stopped
-    active = flow_runs.state(found.owner.flow_run) in (FlowState.ACTIVE, FlowState.SUSPENDED)
-    return Outcome.EARLY if may_suspend and active else Outcome.NOTHING
+    at_work = flow_runs.state(found.owner.flow_run) in (FlowState.RUNNING, FlowState.WAITING, FlowState.SUSPENDED)
+    return Outcome.EARLY if may_suspend and at_work else Outcome.NOTHING
 
 
-def _stopped(run: Watched, platforms: _Platforms) -> bool:
-    return run.owner.leaves_job and stop_job(platforms.named(run.platform), run.folder.key)
+def _is_lost(runs: Runs, run: Watched, flow_runs: FlowRuns) -> bool:
+    """Whether the run's flow run was cancelled or has crashed.
+
+    Prefect believes for ever that a process that was killed together with its worker still runs; on this machine, the
+    run that nobody holds tells otherwise.
+    """
+    if not run.owner.leaves_job:
+        return False
+    state = flow_runs.state(run.owner.flow_run)
+    asleep = any(sleeper.flow_run == run.owner.flow_run for sleeper in run.sleepers)
+    if state is FlowState.RUNNING and runs.mirror is None and not asleep:
+        with run.folder.free() as free:
+            return free
+    return state is FlowState.STOPPED
 
 
-def _resumed(run: Watched, platforms: _Platforms, flow_runs: FlowRuns, now: datetime) -> bool:
-    due = is_overdue(run.folder, now) or has_moved_on(platforms.named(run.platform), run.folder)
-    return due and flow_runs.resume(run.owner.flow_run)
+def _resumed(run: Watched, platforms: Platforms, flow_runs: FlowRuns, now: datetime) -> Iterator[str]:
+    """Resumes the flow runs that have nothing to wait for any more; gives their ids."""
+    for sleeper in run.sleepers:
+        if flow_runs.state(sleeper.flow_run) is not FlowState.SUSPENDED:
+            continue
+        platform = platforms.named(run.platform)
+        moved = now >= sleeper.until or (platform is not None and has_moved_on(platform, run.folder))
+        if moved and flow_runs.resume(sleeper.flow_run):
+            yield sleeper.flow_run
+
+
+def stop_lost(runs: Runs, run: Watched, named: Callable[[str], Platform | None]) -> bool:
+    """Aborts the job of a run whose flow run is lost, unless another one works on it by now; whether it did.
+
+    Args:
+        runs: the place of all runs.
+        run: the run, as it was found.
+        named: gives the platform of a name, or ``None`` where it works on nothing, being down.
+
+    Raises:
+        Transient: the platform does not answer.
+    """
+    platform = named(run.platform)
+    if platform is None:
+        return False
+    if runs.mirror is not None:
+        runs.place.sub(run.folder.key).get(run.folder.journal.name, run.folder.journal)
+        return owner_of(run.folder) == run.owner and stop_job(platform, run.folder.key, BRIEF)
+    with run.folder.free() as free:
+        if not free or owner_of(run.folder) != run.owner:
+            return False
+        stopped = stop_job(platform, run.folder.key, BRIEF)
+        with Journal(run.folder.journal) as journal:
+            note_stopped(journal)
+        return stopped
 
 
 def stop_job(platform: Platform, key: str, policy: RetryPolicy | None = None) -> bool:
@@ -145,7 +193,7 @@ def stop_job(platform: Platform, key: str, policy: RetryPolicy | None = None) ->
     """
     job = remote_id(key)
     try:
-        if platform.processing.job(job).is_terminal:
+        if platform.processing.job(job, policy).is_terminal:
             return False
         platform.processing.abort(job, policy)
     except NotFound:
@@ -187,14 +235,14 @@ def unfinished(runs: Runs, key: str = "") -> Iterator[Watched]:
     for folder in unfinished_folders(runs, key):
         request = request_of(folder)
         try:
-            owner = owner_of(folder)
+            owner, sleepers = owner_of(folder), sleepers_of(folder)
         except LocalFault:
             continue  # it is told when somebody looks at that run
         if request is not None and owner is not None:
-            yield Watched(folder, owner, request.platform)
+            yield Watched(folder, owner, sleepers, request.platform)
 
 
-class _Platforms:
+class Platforms:
     """Platforms by the names that requests give them, each opened once."""
 
     def __init__(self, settings: Settings, stack: ExitStack) -> None:
@@ -202,7 +250,10 @@ class _Platforms:
         self._stack = stack
         self._opened: dict[str, Platform] = {}
 
-    def named(self, name: str) -> Platform:
+    def named(self, name: str) -> Platform | None:
+        """The platform, or ``None`` for an embedded server that is down: nothing runs there, and none is started."""
+        if name == EMBEDDED and not embedded_server(self._settings).is_up():
+            return None
         if name not in self._opened:
             self._opened[name] = self._stack.enter_context(open_platform(name, self._settings))
         return self._opened[name]

@@ -236,9 +236,17 @@ def staged_before(target: Target, key: str) -> tuple[Target, Staged]:
     Args:
         target: where it goes; an incremental one remembers what there was when the run was begun.
         key: the run's key.
+
+    Raises:
+        BadInput: the workflow is another one by now.
     """
     run = RunFolder(target.runs.folder / key)
     _brought(target, run)
+    if read_lock(run)["identity"]["workflow_digest"] != target.workflow.digest:
+        raise BadInput(
+            f"workflow {target.workflow.id} has changed since run {key} was begun, whose files it would process in "
+            "another way: start a run afresh"
+        )
     return replace(target, asked=datetime.fromisoformat(read_lock(run)["started"])), load_staged(run)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 
@@ -15,6 +16,10 @@ from tasks.steps.job_record import IMAGE_FAILED, words_of, write_job
 from tasks.steps.watching import Watch
 
 MOST_REASONS = 3
+ABORTED = re.compile(r"(?:the )?(?:job )?(?:(?:was|is|has been) )?(?:abort|cancel|stopp?ed by)", re.IGNORECASE)
+"""How a platform begins to say that somebody stopped a job."""
+NOT_FINISHED = "not finished"
+"""What this project's server says of tasks that a job's end has cut off; no reason for anything."""
 
 
 def wait(run: Run) -> Finished:
@@ -92,8 +97,8 @@ def _explain(run: Run, job: JobMetadata, tasks: list[TaskStatus]) -> RunFailed:
     far = f"{done} of {len(tasks)} tasks were done"
     again = "run the same command to restart it with what is left"
     said = words_of(job.last_notification) if job.last_notification else ""
-    if "abort" in said.lower():
-        return JobAborted(f"job {run.remote_id} was aborted ({far}): {again}")
+    if ABORTED.match(said):
+        return JobAborted(f"job {run.remote_id} was aborted ({far}): {redact(said)}; {again}")
     reasons = Counter(_failures(tasks)) + Counter(_image_failures(run))
     told = [said] if said and said not in reasons else []
     told += [f"{reason} ({times}x)" for reason, times in reasons.most_common(MOST_REASONS)]
@@ -107,4 +112,5 @@ def _image_failures(run: Run) -> Iterator[str]:
 
 
 def _failures(tasks: list[TaskStatus]) -> Iterator[str]:
-    return (words_of(task.notification) for task in tasks if "error" in task.status_type.lower())
+    said = (words_of(task.notification) for task in tasks if "error" in task.status_type.lower())
+    return (reason for reason in said if reason != NOT_FINISHED)

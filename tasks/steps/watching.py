@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
 
-from tasks.core.errors import NotFound, Transient
+from tasks.core.errors import ConnectionFailed, DarkroomError, NotFound, RequestRefused, Transient
 from tasks.core.redaction import redact
 from tasks.roboflow_api.models import JobLog, Severity
 from tasks.steps.context import WAIT, Run, gone
 from tasks.steps.job_record import words_of
+
+T = TypeVar("T")
 
 PERCENT = 100
 LEAST_SECONDS = 1.0
@@ -17,6 +22,8 @@ PATIENCE = 0.02
 """How far its tasks are, and its logs, are asked for at most once in such a share of the time that has passed."""
 MOST_LINES = 20
 """Lines of a job's logs that are shown as they come; all of them are in ``job.parquet``."""
+MOST_READ = 500
+"""Lines of each severity among which those are looked for."""
 TELLING: tuple[Severity, ...] = ("warning", "error")
 
 
@@ -52,6 +59,7 @@ class Watch:
         self._idle: float | None = None
         self._working: float | None = None
         self._shown: set[str] = set()
+        self._missed_since: float | None = None
         self._still = _Stillness(run)
         self._reported = 0
 
@@ -61,16 +69,27 @@ class Watch:
         Raises:
             RunIncomplete: the platform has no such job any more.
         """
+        now = self._run.timing.clock()
         try:
             job = self._run.platform.processing.job(self._run.remote_id)
         except NotFound:
-            raise gone(self._run, "job") from None
-        now = self._run.timing.clock()
-        if not job.is_terminal and (not job.current_stage or now >= self._due):
+            raise self._missed(now) from None
+        self._missed_since = None
+        if job.is_terminal:
+            self._show_logs()
+        elif not job.current_stage or now >= self._due:
             self._look_at_stage(job.current_stage, now)
         state = JobState(job.current_stage or "scheduled", self._percent, job.is_terminal, job.error)
         self._still.look(state)
         return state
+
+    def _missed(self, now: float) -> DarkroomError:
+        """The error for a job that the platform does not know: a platform may not show it for a moment."""
+        if self._missed_since is None:
+            self._missed_since = now
+        if now - self._missed_since <= self._run.platform.settle:
+            return ConnectionFailed(f"{self._run.platform.name} does not show job {self._run.remote_id}")
+        return gone(self._run, "job")
 
     @property
     def start_up(self) -> tuple[float, float]:
@@ -91,7 +110,7 @@ class Watch:
         through = None
         if stage:
             self._due = now + max(LEAST_SECONDS, PATIENCE * (now - self._begun))
-            through = _through(self._run, stage)
+            through = _optional(lambda: _through(self._run, stage), None)
             self._percent = int(PERCENT * (through or 0.0))
             self._show_logs()
         if self._working is None and through is None:
@@ -103,7 +122,8 @@ class Watch:
         """Tells what the job has logged since, in the order of time, up to a number of lines."""
         if len(self._shown) >= MOST_LINES:
             return
-        for log in sorted(self._logs(), key=lambda log: log.created_at):
+        nothing: list[JobLog] = []
+        for log in sorted(_optional(self._logs, nothing), key=lambda log: log.created_at):
             line = f"{log.severity}: {log.log_type}: {redact(words_of(log.payload))}"
             if line in self._shown:
                 continue
@@ -116,14 +136,17 @@ class Watch:
                 return
 
     def _logs(self) -> list[JobLog]:
-        """What the job has logged; it is shown for comfort, so no run fails by it."""
-        found: list[JobLog] = []
-        try:
-            for severity in TELLING:
-                found += self._run.platform.processing.logs(self._run.remote_id, severity)
-        except (NotFound, Transient):
-            pass
-        return found
+        """The first of what the job has logged, of each severity."""
+        logs = self._run.platform.processing.logs
+        return [log for kind in TELLING for log in islice(logs(self._run.remote_id, kind), MOST_READ)]
+
+
+def _optional(look: Callable[[], T], otherwise: T) -> T:
+    """What is looked at for comfort only: no run fails because it cannot be had."""
+    try:
+        return look()
+    except (RequestRefused, Transient):
+        return otherwise
 
 
 class _Stillness:

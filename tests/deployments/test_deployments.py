@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from collections.abc import Iterator
 from functools import partial
@@ -124,6 +125,17 @@ def test_cancelling_the_flow_run_aborts_its_job(working: Deployed, held: Process
     assert working.reached(flow_run, *ENDS) == "Cancelled"
     found = wait_for(lambda: (state := held.client.job(job))["isTerminal"] and state, "the job's end")
     assert (found["error"], found["lastNotification"]) == (True, "aborted on request")
+
+
+def test_job_of_a_flow_process_that_is_killed_outright_is_aborted(
+    working: Deployed, held: ProcessServer, tmp_path: Path
+) -> None:
+    flow_run, job = working.begun(held, tmp_path, IMAGES)
+    for process in processes_of(flow_run):
+        os.kill(process, signal.SIGKILL)
+    assert working.reached(flow_run, *ENDS) == "Crashed"
+    wait_for(lambda: held.client.job(job)["isTerminal"], "the end of the job", timeout=30)
+    assert held.client.job(job)["lastNotification"] == "aborted on request"
 
 
 def test_suspended_run_is_resumed_by_the_notifications_of_its_files_and_of_its_job(

@@ -140,11 +140,14 @@ def test_ui_knows_the_address_of_its_api(home: Path, no_prefect_settings: None) 
 def test_environment_of_the_server_holds_no_key(
     no_prefect_settings: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("ROBOFLOW_API_KEY", "hush")
-    monkeypatch.setenv("PREFECT_API_KEY", "hush")
+    roboflow = ("ROBOFLOW_API_KEY", "ROBOFLOW_PUBLISHABLE_KEY")
+    clouds = ("AWS_SECRET_ACCESS_KEY", "AZURE_STORAGE_KEY", "GOOGLE_APPLICATION_CREDENTIALS")
+    ours = ("DARKROOM_SFTP_PASSWORD", "DARKROOM_SOURCE", "DARKROOM_WEBHOOK_SECRET", "PREFECT_API_KEY")
+    for name in (*roboflow, *clouds, *ours, "SSL_CERT_FILE"):
+        monkeypatch.setenv(name, "hush")
     monkeypatch.setenv("PREFECT_SERVER_DATABASE_CONNECTION_URL", "sqlite:///elsewhere")
     environment = server_environment(tmp_path)
-    assert "hush" not in environment.values()
+    assert [name for name, value in environment.items() if value == "hush"] == ["SSL_CERT_FILE"]
     assert str(tmp_path / "prefect" / "prefect.db") in environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"]
 
 

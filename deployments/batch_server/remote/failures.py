@@ -28,6 +28,8 @@ class UnsafeUrl(FetchFailed):
 
     def __init__(self, shown: str, why: str) -> None:
         super().__init__(UNSAFE, f"Untrusted domain found: {shown} ({why})")
+        self.why = why
+        """The reason alone, for messages about URLs whose path may be a secret."""
 
 
 class Transient(FetchFailed):

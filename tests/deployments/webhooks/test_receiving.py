@@ -5,13 +5,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 
 from deployments.batch_server.notifications import IngestEvent
 from deployments.batch_server.notifications import job_event as servers_job_event
 from deployments.webhooks.app import MOST_BYTES
-from flows.notifications import INGEST_TOLD, JOB_ENDED, Outcome
+from flows.notifications import INGEST_TOLD, JOB_ENDED
 from tests.deployments.webhooks.running import (
     OTHER_RUN,
     RUN,
@@ -84,23 +85,13 @@ def test_answer_does_not_wait_for_what_comes_of_it(received: Receiver, runs: Scr
     assert len(runs.told) == 1
 
 
-def test_ingest_notification_before_all_files_are_there_is_told_and_nothing_else(
-    received: Receiver, runs: ScriptedRuns, tmp_path: Path
-) -> None:
-    runs.script[RUN] = [Outcome.DENIED]
-    assert received.post(ingest_event(STATUS | {"error_details": {"type": "t", "reason": "r"}})).status_code == 200
-    received.settle()
-    told = {"event_id": "i-1", "ingest_id": "ingest", "batch_id": f"dr-{RUN}", "shard_id": None, "success": True}
-    assert runs.told == [(INGEST_TOLD, RUN, told | {"outcome": "noted"})]
-    assert runs.asked == [RUN]
-    assert rows(tmp_path, "kind, outcome") == [("ingest", "noted")]
-
-
 def test_ingest_notification_resumes_a_run_that_has_all_its_files(
     received: Receiver, runs: ScriptedRuns, tmp_path: Path
 ) -> None:
-    received.post(ingest_event(STATUS))
+    assert received.post(ingest_event(STATUS | {"error_details": {"type": "t", "reason": "r"}})).status_code == 200
     received.settle()
+    told = {"event_id": "i-1", "ingest_id": "ingest", "batch_id": f"dr-{RUN}", "shard_id": None, "success": True}
+    assert runs.told == [(INGEST_TOLD, RUN, told | {"outcome": "resumed"})]
     assert runs.asked == [RUN]
     assert rows(tmp_path, "kind, outcome") == [("ingest", "resumed")]
 
@@ -167,6 +158,61 @@ def test_unknown_fields_are_ignored(received: Receiver, runs: ScriptedRuns) -> N
     assert received.post(job_event(workspace={"new": [1]})).status_code == 200
     received.settle()
     assert runs.asked == [RUN]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"delivery_attempt": "1", "job_state": "aborted"}, {"job_state": "aborted"}),
+        ({"delivery_attempt": None, "job_state": {"new": [1]}}, {"job_state": None}),
+        ({"job_state": "two\nlines"}, {"job_state": None}),
+    ],
+)
+def test_job_notification_of_new_values_wakes_its_run(
+    received: Receiver, runs: ScriptedRuns, changes: dict[str, Any], told: dict[str, Any]
+) -> None:
+    assert received.post(job_event(**changes)).status_code == 200
+    received.settle()
+    ids = {"event_id": "e-1", "job_id": f"dr-{RUN}"}
+    assert runs.told == [(JOB_ENDED, RUN, {**ids, **told, "outcome": "resumed"})]
+
+
+@pytest.mark.parametrize(
+    ("notification", "told"),
+    [
+        (None, {}),
+        ("ingest-status-notification-v1", {}),
+        ({"type": "ingest-status-notification-v1"}, {}),
+        ({"type": "ingest-status-notification-v1", "success": "true"}, {"success": None}),
+        ({"type": "another-v1", "success": True}, {"success": True}),
+        (
+            {"success": False, "ingested_files": 3, "failed_files": []},
+            {"success": False, "failed": 0, "failed_files": []},
+        ),
+        ({"failed_files": ["a", {}, {"file_name": 7}, {"file_name": "b"}]}, {"failed": 4, "failed_files": ["b"]}),
+    ],
+)
+def test_ingest_notification_of_new_values_wakes_its_run(
+    received: Receiver, runs: ScriptedRuns, notification: Any, told: dict[str, Any]
+) -> None:
+    assert received.post(ingest_event(notification)).status_code == 200
+    received.settle()
+    ((event, _, payload),) = runs.told
+    assert event == INGEST_TOLD
+    ids = {"event_id": "i-1", "ingest_id": "ingest", "batch_id": f"dr-{RUN}", "shard_id": None}
+    assert payload == {**ids, **told, "outcome": "resumed"}
+
+
+@pytest.mark.parametrize("event", [job_event(), ingest_event(STATUS)], ids=["job", "ingest"])
+def test_notification_of_what_is_needed_alone_wakes_its_run(
+    received: Receiver, runs: ScriptedRuns, event: dict[str, Any]
+) -> None:
+    needed = {name: event[name] for name in ("type", "event_id", "job_id", "batch_id") if name in event}
+    assert received.post(needed).status_code == 200
+    received.settle()
+    ((_, _, payload),) = runs.told
+    del needed["type"]
+    assert payload == needed | {"outcome": "resumed"}
 
 
 def test_token_is_in_no_answer_and_in_no_file(received: Receiver, tmp_path: Path) -> None:

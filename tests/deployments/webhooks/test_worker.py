@@ -106,9 +106,24 @@ def test_claim_that_stays_denied_is_told_to_nobody(desk: Desk) -> None:
     assert ended >= DOUBT
 
 
-def test_claim_that_the_platform_shows_a_little_later_is_acted_on(desk: Desk) -> None:
+def test_ingest_claim_that_stays_denied_is_noted_after_a_minute_and_told(desk: Desk) -> None:
+    desk.runs.script[RUN] = [Outcome.DENIED] * 20
+    desk.accept(kind=Kind.INGEST)
+    desk.act()
+    while desk.store.pending():
+        assert desk.runs.told == []
+        desk.until_next()
+        desk.act()
+    assert desk.runs.told == [(INGEST_TOLD, RUN, {"event_id": "e", "outcome": "noted"})]
+    ((outcome, ended),) = desk.rows("outcome, ended_at")
+    assert outcome == "noted"
+    assert ended >= DOUBT
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_claim_that_the_platform_shows_a_little_later_is_acted_on(desk: Desk, kind: Kind) -> None:
     desk.runs.script[RUN] = [Outcome.DENIED, Outcome.RESUMED]
-    desk.accept()
+    desk.accept(kind=kind)
     desk.act()
     desk.until_next()
     desk.act()
@@ -123,7 +138,7 @@ def test_claim_that_nobody_waits_for_is_told(desk: Desk) -> None:
 
 
 def test_event_that_could_not_be_told_is_told_later_and_not_acted_on_again(desk: Desk) -> None:
-    desk.runs.script[RUN] = [Outcome.RESUMED, Outcome.DENIED]
+    desk.runs.script[RUN] = [Outcome.RESUMED, Outcome.NOTHING]
     desk.runs.deaf = [TryAgain("Prefect is down"), TryAgain("Prefect is down")]
     desk.accept()
     desk.accept("i", kind=Kind.INGEST)
@@ -133,7 +148,7 @@ def test_event_that_could_not_be_told_is_told_later_and_not_acted_on_again(desk:
             desk.until_next()
     assert desk.runs.asked == [RUN, RUN]
     assert sorted(event for event, _, _ in desk.runs.told) == [INGEST_TOLD, JOB_ENDED]
-    assert desk.rows("outcome") == [("resumed",), ("noted",)]
+    assert desk.rows("outcome") == [("resumed",), ("nothing",)]
 
 
 def test_event_that_is_never_told_keeps_what_came_of_it(desk: Desk) -> None:

@@ -1,8 +1,14 @@
 import logging
 
 import pytest
+from pydantic import SecretStr
 
 from tasks.core.redaction import RedactingFilter, WithoutDetails, redact
+from tasks.core.tokens import RunTokens
+
+RUN = "0123456789abcdef"
+HOOK = RunTokens(SecretStr("a secret for these tests")).url("https://h.com/hooks/", RUN)
+HIDDEN = f"https://h.com/hooks/notifications/{RUN}/…"
 
 
 @pytest.mark.parametrize(
@@ -18,6 +24,11 @@ from tasks.core.redaction import RedactingFilter, WithoutDetails, redact
         ("key=S3CRET token=S3CRET sig=S3CRET x-goog-signature=S3CRET", "key=… token=… sig=… x-goog-signature=…"),
         ("monkey=banana, 3 > 2? yes", "monkey=banana, 3 > 2? yes"),
         ("https://h.com/plain", "https://h.com/plain"),
+        (f"notificationsURL: {HOOK}: no", f"notificationsURL: {HIDDEN}: no"),
+        (f'("{HOOK}")', f'("{HIDDEN}")'),
+        (f"{HOOK}?x=1", f"{HIDDEN}?…"),
+        (f"POST {HOOK[13:]} ({HOOK[:-20]}", f"POST {HIDDEN[13:]} ({HIDDEN}"),
+        ("/notifications/of-others/7", "/notifications/of-others/7"),
         ("", ""),
     ],
 )
@@ -33,9 +44,10 @@ def test_filter_rewrites_what_is_logged(caplog: pytest.LogCaptureFixture) -> Non
     try:
         with caplog.at_level(logging.INFO):
             logger.info("GET %s %d%%", "http://h/a?api_key=S3CRET", 100)
+            logger.info("POST %s", HOOK)
     finally:
         logger.removeFilter(redacting)
-    assert caplog.messages == ["GET http://h/a?… 100%"]
+    assert caplog.messages == ["GET http://h/a?… 100%", f"POST {HIDDEN}"]
 
 
 def test_details_of_libraries_are_left_out() -> None:

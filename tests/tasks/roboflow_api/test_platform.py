@@ -86,8 +86,9 @@ def test_workflow_is_found_or_registered(server: Scripted, tmp_path: Path) -> No
 
 
 def test_embedded_server_gets_none_of_the_pipelines_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    secret = ("AWS_SECRET_ACCESS_KEY", "AZURE_STORAGE_KEY", "GOOGLE_APPLICATION_CREDENTIALS", "DARKROOM_SFTP_PASSWORD")
-    for name in (*secret, "DARKROOM_SOURCE", "SSL_CERT_FILE"):
+    clouds = ("AWS_SECRET_ACCESS_KEY", "AZURE_STORAGE_KEY", "GOOGLE_APPLICATION_CREDENTIALS")
+    ours = ("DARKROOM_SFTP_PASSWORD", "DARKROOM_SOURCE", "DARKROOM_WEBHOOK_SECRET", "PREFECT_API_KEY")
+    for name in (*clouds, *ours, "SSL_CERT_FILE"):
         monkeypatch.setenv(name, "SECRET")
     given = embedded_server(load_settings())._env
     assert [name for name, value in given.items() if value == "SECRET"] == ["SSL_CERT_FILE"]

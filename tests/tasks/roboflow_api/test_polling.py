@@ -109,3 +109,10 @@ def test_poll_tells_every_change_once() -> None:
         on_change=seen.append,
     )
     assert seen == ["a", "b", "a", "done"]
+
+
+def test_poll_honours_what_the_service_asks_to_wait() -> None:
+    time = FakeTime()
+    asked = ServiceBusy("too many requests", retry_after=900)
+    assert wait(looks(asked, "running", "done"), time, deadline=2000, pace=Pace(first=1, factor=1)) == "done"
+    assert time.pauses == [900, 1]

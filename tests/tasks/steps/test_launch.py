@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ import pytest
 from deployments.batch_server.engine.interface import EngineFailure
 from deployments.batch_server.plan import Feature
 from tasks.core.errors import Conflict, ConnectionFailed, JobAborted, JobFailed, RequestRefused
-from tasks.roboflow_api.models import JobMetadata, RestartParameters
+from tasks.roboflow_api.models import JobMetadata, RestartParameters, TrtCompilationJob, WorkflowProcessingJob
 from tasks.roboflow_api.processing import ProcessingApi
+from tasks.roboflow_api.retrying import RetryPolicy
 from tasks.steps.context import Run
 from tasks.steps.launch import describe_job, launch
 from tasks.steps.wait import wait
@@ -185,7 +187,7 @@ def test_failed_job_is_restarted_with_the_present_options(held: Held) -> None:
 def test_aborted_job_is_told_as_such_and_goes_on_with_what_is_left(held: Held) -> None:
     run = aborted(held)
     with pytest.raises(
-        JobAborted, match=r"was aborted \(1 of 12 tasks were done\): run the same command to restart it"
+        JobAborted, match=r"was aborted \(1 of 12 tasks were done\): aborted on request; run the same command"
     ):
         wait(run)
     assert launch(run).restarted
@@ -202,6 +204,45 @@ def test_restart_whose_answer_is_lost_happens_once(held: Held, kind: type[Deaf],
     assert run_all(run).processed == 12
 
 
+def test_job_that_fails_while_it_is_launched_is_not_restarted_unasked(held: Held) -> None:
+    run = held.ingested(job={"max_image_failure_rate": 0.0})
+    held.engine.failures += [EngineFailure("out of memory")] * 24
+
+    class Slow(ProcessingApi):
+        """Answers when the job has failed already."""
+
+        def create(self, job_id: str, job: WorkflowProcessingJob | TrtCompilationJob, name: str) -> None:
+            super().create(job_id, job, name)
+            held.server.finished(job_id)
+
+    slow = Slow(run.platform.staging.transport, run.platform.workspace)
+    failing = replace(run, target=replace(run.target, platform=replace(run.platform, processing=slow)))
+    assert not launch(failing).restarted
+    assert held.server.job(run.remote_id)["restartParametersOverride"] == []
+
+
+def test_flow_run_that_is_resumed_after_a_failed_job_does_not_restart_it(held: Held) -> None:
+    run = replace(aborted(held), resumed=True)
+    assert not launch(run).restarted
+    with pytest.raises(JobAborted):
+        wait(run)
+
+
+def test_restart_that_was_heard_by_a_killed_process_is_not_made_again_when_the_job_has_failed_since(held: Held) -> None:
+    run = aborted(held)
+    ended = held.server.job(run.remote_id)["lastUpdate"]
+    run.journal.intend("launch", "restart", ended=datetime.fromisoformat(ended).isoformat())
+    held.engine.failures += [EngineFailure("out of memory")] * 24
+    held.server.restarted(run.remote_id, maxParallelTasks=2)
+    assert held.server.finished(run.remote_id)["error"]
+    assert not launch(run).restarted
+    with pytest.raises(JobFailed):
+        wait(run)
+    held.engine.failures.clear()
+    assert launch(run).restarted
+    assert run_all(run).processed == IMAGES
+
+
 def test_job_that_runs_or_has_ended_well_is_not_restarted(held: Held) -> None:
     run = held.ingested()
     launch(run)
@@ -210,9 +251,9 @@ def test_job_that_runs_or_has_ended_well_is_not_restarted(held: Held) -> None:
     looked: list[str] = []
 
     class Watched(Deaf):
-        def job(self, job_id: str) -> JobMetadata:
+        def job(self, job_id: str, policy: RetryPolicy | None = None) -> JobMetadata:
             looked.append(job_id)
-            return super().job(job_id)
+            return super().job(job_id, policy)
 
     finished, api = with_processing(run, Watched)
     assert not launch(finished).restarted

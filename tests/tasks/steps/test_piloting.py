@@ -20,6 +20,7 @@ from tasks.core.run_folder import RunFolder, read_lock
 from tasks.media.manifest import read_manifest, write_manifest
 from tasks.roboflow_api.models import JobMetadata, JobStage, TaskStatus
 from tasks.roboflow_api.processing import ProcessingApi
+from tasks.roboflow_api.retrying import RetryPolicy
 from tasks.sources.base import ReferenceSource, Source
 from tasks.sources.roboql import RoboqlSource
 from tasks.steps.context import Run, Target
@@ -246,7 +247,7 @@ class Shown(ProcessingApi):
         self._looks = looks
         self._now: tuple[float | None, ...] | None = None
 
-    def job(self, job_id: str) -> JobMetadata:
+    def job(self, job_id: str, policy: RetryPolicy | None = None) -> JobMetadata:
         self._now = self._looks.pop(0)
         stage = None if self._now is None else "processing"
         return JobMetadata.model_validate(METADATA | {"currentStage": stage, "isTerminal": not self._looks})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -11,14 +12,16 @@ import pytest
 from prefect.client.schemas.objects import State, StateType
 from pydantic import SecretStr
 
-from tasks.core.errors import ConnectionFailed
+from tasks.core.errors import BadInput, ConnectionFailed
 from tasks.core.records import Reaped
+from tasks.core.run_folder import read_lock
 from tasks.core.settings import Settings
 from tasks.flow_runs import state_of
 from tasks.steps.context import Run
-from tasks.steps.flow_runs import note_owner, note_stopped, note_suspension
+from tasks.steps.flow_runs import forget_suspension, note_owner, note_stopped, note_suspension, run_slept_on
 from tasks.steps.launch import launch
 from tasks.steps.reaping import FlowState, Outcome, act_on_claim, reap, unfinished
+from tasks.steps.stage import staged_before
 from tests.deployments.batch_server.running import KEY
 from tests.tasks.steps.conftest import run_all
 from tests.tasks.steps.held import Held, held_bench
@@ -43,7 +46,7 @@ class Script:
         if self.states.get(flow_run) is not FlowState.SUSPENDED:
             return False
         self.resumed.append(flow_run)
-        self.states[flow_run] = FlowState.ACTIVE
+        self.states[flow_run] = FlowState.RUNNING
         return True
 
 
@@ -85,7 +88,7 @@ def test_job_of_a_stopped_flow_run_is_aborted_once(held: Held) -> None:
     assert reaped(held, run, script) == (Reaped(looked=1), [])
 
 
-@pytest.mark.parametrize("state", [FlowState.ACTIVE, FlowState.SUSPENDED, FlowState.OVER, FlowState.UNKNOWN])
+@pytest.mark.parametrize("state", [FlowState.WAITING, FlowState.SUSPENDED, FlowState.OVER, FlowState.UNKNOWN])
 def test_job_of_any_other_flow_run_goes_on(held: Held, state: FlowState) -> None:
     run = owned(held)
     assert reaped(held, run, Script({FLOW_RUN: state}))[0].aborted == ()
@@ -100,22 +103,64 @@ def test_job_that_is_to_be_left_is_left(held: Held) -> None:
 
 def test_job_whose_flow_run_has_seen_to_it_is_not_looked_at_again(held: Held) -> None:
     run = owned(held)
-    note_stopped(run)
+    note_stopped(run.journal)
     assert reaped(held, run, Script({FLOW_RUN: FlowState.STOPPED}))[0].aborted == ()
     assert is_running(held, run)
+
+
+def test_job_of_a_running_flow_run_that_holds_its_run_goes_on(held: Held) -> None:
+    run = owned(held)
+    script = Script({FLOW_RUN: FlowState.RUNNING})
+    with run.folder.held(lambda: None):
+        assert reaped(held, run, script)[0].aborted == ()
+        script.states[FLOW_RUN] = FlowState.STOPPED
+        assert reaped(held, run, script)[0].aborted == ()
+    assert is_running(held, run)
+
+
+def test_job_of_a_flow_run_whose_process_is_gone_is_aborted_though_prefect_believes_in_it(held: Held) -> None:
+    run = owned(held)
+    assert reaped(held, run, Script({FLOW_RUN: FlowState.RUNNING}))[0].aborted == (run.folder.key,)
+    assert not is_running(held, run)
+
+
+def test_job_of_a_flow_run_that_is_just_waking_up_goes_on(held: Held) -> None:
+    run = owned(held, mode="suspend")
+    note_suspension(run, FLOW_RUN, "wait", 2, NOW)
+    assert reaped(held, run, Script({FLOW_RUN: FlowState.RUNNING}))[0].aborted == ()
+    assert is_running(held, run)
+
+
+def test_every_flow_run_that_sleeps_on_a_run_is_resumed_and_counts_its_own_deadline(held: Held) -> None:
+    run, other = owned(held, mode="suspend"), FLOW_RUN[:-1] + "2"
+    note_suspension(run, FLOW_RUN, "wait", 2, NOW)
+    note_owner(run, other)
+    assert note_suspension(run, other, "wait", 2, NOW + timedelta(hours=3)) == 2 * 3600
+    script = Script(dict.fromkeys((FLOW_RUN, other), FlowState.SUSPENDED))
+    assert run_slept_on(run.target.runs, FLOW_RUN) == run_slept_on(run.target.runs, other) == run.folder.key
+    held.engine.go_on()
+    held.server.finished(run.remote_id)
+    assert reaped(held, run, script)[0].resumed == (run.folder.key,) * 2
+    forget_suspension(run, other)
+    assert run_slept_on(run.target.runs, other) is None
+    run_all(run)
+    assert run_slept_on(run.target.runs, FLOW_RUN) == run.folder.key  # it finds the run finished, and stages nothing
 
 
 def test_run_that_another_flow_run_took_up_is_not_stopped_for_the_first(held: Held) -> None:
     run = owned(held)
     other = FLOW_RUN[:-1] + "2"
     note_owner(run, other)
-    assert reaped(held, run, Script({FLOW_RUN: FlowState.STOPPED, other: FlowState.ACTIVE}))[0].aborted == ()
+    script = Script({FLOW_RUN: FlowState.STOPPED, other: FlowState.RUNNING})
+    with run.folder.held(lambda: None):
+        assert reaped(held, run, script)[0].aborted == ()
     assert is_running(held, run)
 
 
 def test_suspended_flow_run_is_resumed_when_its_job_has_ended_and_not_before(held: Held) -> None:
     run = owned(held, mode="suspend")
     script = Script({FLOW_RUN: FlowState.SUSPENDED})
+    note_suspension(run, FLOW_RUN, "wait", 2, NOW)
     assert reaped(held, run, script)[0].resumed == ()
     held.engine.go_on()
     held.server.finished(run.remote_id)
@@ -126,8 +171,8 @@ def test_suspended_flow_run_is_resumed_when_its_job_has_ended_and_not_before(hel
 
 def test_suspended_flow_run_is_resumed_at_its_deadline_which_counts_from_the_first_suspension(held: Held) -> None:
     run = owned(held, mode="suspend", deadline_hours=2)
-    assert note_suspension(run, "wait", 2, NOW) == 2 * 3600
-    assert note_suspension(run, "wait", 2, NOW + timedelta(hours=1.5)) == 0.5 * 3600
+    assert note_suspension(run, FLOW_RUN, "wait", 2, NOW) == 2 * 3600
+    assert note_suspension(run, FLOW_RUN, "wait", 2, NOW + timedelta(hours=1.5)) == 0.5 * 3600
     script = Script({FLOW_RUN: FlowState.SUSPENDED})
     assert reaped(held, run, script, NOW + timedelta(hours=1.9))[0].resumed == ()
     assert reaped(held, run, script, NOW + timedelta(hours=2))[0].resumed == (run.folder.key,)
@@ -160,7 +205,7 @@ def test_finished_and_damaged_runs_are_left_alone(held: Held) -> None:
 
 def test_claim_is_acted_on_when_the_platform_says_so_too(held: Held) -> None:
     run = owned(held, mode="suspend")
-    script = Script({FLOW_RUN: FlowState.ACTIVE})
+    script = Script({FLOW_RUN: FlowState.RUNNING})
 
     def claimed() -> Outcome:
         return act_on_claim(run.target.runs, settings(held), run.folder.key, script)
@@ -168,6 +213,8 @@ def test_claim_is_acted_on_when_the_platform_says_so_too(held: Held) -> None:
     assert claimed() is Outcome.DENIED
     held.engine.go_on()
     held.server.finished(run.remote_id)
+    assert claimed() is Outcome.EARLY
+    note_suspension(run, FLOW_RUN, "wait", 2, NOW)
     assert claimed() is Outcome.EARLY
     script.states[FLOW_RUN] = FlowState.SUSPENDED
     assert claimed() is Outcome.RESUMED
@@ -180,7 +227,7 @@ def test_claim_about_a_run_that_nobody_waits_for_does_nothing(held: Held) -> Non
     run = owned(held)
     held.engine.go_on()
     held.server.finished(run.remote_id)
-    script = Script({FLOW_RUN: FlowState.ACTIVE})
+    script = Script({FLOW_RUN: FlowState.RUNNING})
     assert act_on_claim(run.target.runs, settings(held), run.folder.key, script) is Outcome.NOTHING
     assert act_on_claim(run.target.runs, settings(held), "0" * 16, script) is Outcome.NOTHING
 
@@ -188,9 +235,9 @@ def test_claim_about_a_run_that_nobody_waits_for_does_nothing(held: Held) -> Non
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
-        (StateType.PENDING, FlowState.ACTIVE),
-        (StateType.SCHEDULED, FlowState.ACTIVE),
-        (StateType.RUNNING, FlowState.ACTIVE),
+        (StateType.PENDING, FlowState.WAITING),
+        (StateType.SCHEDULED, FlowState.WAITING),
+        (StateType.RUNNING, FlowState.RUNNING),
         (StateType.PAUSED, FlowState.SUSPENDED),
         (StateType.CANCELLING, FlowState.STOPPED),
         (StateType.CANCELLED, FlowState.STOPPED),
@@ -201,7 +248,7 @@ def test_claim_about_a_run_that_nobody_waits_for_does_nothing(held: Held) -> Non
 )
 def test_states_of_prefect_are_told_apart(kind: StateType, expected: FlowState) -> None:
     assert state_of(State(type=kind)) is expected
-    assert state_of(None) is FlowState.ACTIVE
+    assert state_of(None) is FlowState.WAITING
 
 
 def test_notifications_url_of_a_suspended_run_is_the_receivers_and_fixed(held: Held) -> None:
@@ -211,3 +258,16 @@ def test_notifications_url_of_a_suspended_run_is_the_receivers_and_fixed(held: H
     assert heard.notifications_url == f"https://hooks/{run.folder.key}/token"
     polling = held.bench.staged(rerun="polls", job={"notifications_url": "https://example.com/mine"})
     assert polling.notifications_url == "https://example.com/mine"
+
+
+def test_run_of_a_resumed_flow_run_is_the_one_that_was_staged_unless_its_workflow_has_changed(held: Held) -> None:
+    run = held.ingested(2)
+    (held.bench.source / "later.png").write_bytes(b"not looked at")
+    target, staged = staged_before(held.bench.target(), run.folder.key)
+    assert (staged.key, staged.files) == (run.folder.key, 2)
+    assert target.asked == datetime.fromisoformat(read_lock(run.folder)["started"])
+    lock = read_lock(run.folder)
+    lock["identity"]["workflow_digest"] = "another"
+    run.folder.lock_file.write_text(json.dumps(lock))
+    with pytest.raises(BadInput, match=r"workflow minimal has changed since run .* was begun"):
+        staged_before(run.target, run.folder.key)

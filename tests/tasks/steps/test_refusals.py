@@ -13,7 +13,7 @@ import pytest
 from tasks.core.errors import Conflict, JobTimedOut, NotFound, RunFailed
 from tasks.roboflow_api.models import FileMetadata, JobMetadata, SignedUrlDetails
 from tasks.roboflow_api.processing import ProcessingApi
-from tasks.roboflow_api.retrying import Timing
+from tasks.roboflow_api.retrying import RetryPolicy, Timing
 from tasks.roboflow_api.staging import StagingApi
 from tasks.steps.context import Run
 from tasks.steps.export import export
@@ -53,11 +53,11 @@ class LateJob(ProcessingApi):
 
     looks = 0
 
-    def job(self, job_id: str) -> JobMetadata:
+    def job(self, job_id: str, policy: RetryPolicy | None = None) -> JobMetadata:
         self.looks += 1
         if self.looks == 1:
             raise NotFound("not yet")
-        return super().job(job_id)
+        return super().job(job_id, policy)
 
 
 def with_stale_urls(run: Run) -> tuple[Run, StaleUrls]:

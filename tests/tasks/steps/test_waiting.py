@@ -8,15 +8,24 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.errors import ConnectionFailed, JobFailed, JobTimedOut
-from tasks.roboflow_api.models import JobLog, JobMetadata, Severity
+from tasks.core.errors import (
+    ConnectionFailed,
+    DarkroomError,
+    JobFailed,
+    JobTimedOut,
+    NotFound,
+    RequestRefused,
+    RunIncomplete,
+)
+from tasks.roboflow_api.models import JobLog, JobMetadata, JobStage, Severity
 from tasks.roboflow_api.processing import ProcessingApi
-from tasks.roboflow_api.retrying import Timing
+from tasks.roboflow_api.retrying import RetryPolicy, Timing
 from tasks.steps.context import Run
 from tasks.steps.launch import launch
 from tasks.steps.wait import wait
 from tasks.steps.watching import MOST_LINES, Watch
 from tests.deployments.batch_server.small_engine import BAD
+from tests.fake_time import FakeTime
 from tests.tasks.steps.held import IMAGES, Held, held_bench
 
 HOUR = 3600.0
@@ -117,9 +126,9 @@ class Chatty(ProcessingApi):
         super().__init__(run.platform.staging.transport, run.platform.workspace)
         self.looks = 0
 
-    def job(self, job_id: str) -> JobMetadata:
+    def job(self, job_id: str, policy: RetryPolicy | None = None) -> JobMetadata:
         self.looks += 1
-        return super().job(job_id)
+        return super().job(job_id, policy)
 
     def logs(self, job_id: str, severity: Severity | None = None) -> Iterator[JobLog]:
         model = next(iter(super().logs(job_id)))
@@ -149,19 +158,31 @@ def test_job_that_logs_a_great_deal_is_told_of_up_to_a_point(held: Held) -> None
 
 
 class Mute(ProcessingApi):
-    """Has no logs to give while the job runs."""
+    """Gives neither logs nor stages while the job runs."""
+
+    def __init__(self, run: Run, error: DarkroomError) -> None:
+        super().__init__(run.platform.staging.transport, run.platform.workspace)
+        self._error = error
 
     def logs(self, job_id: str, severity: Severity | None = None) -> Iterator[JobLog]:
-        if not self.job(job_id).is_terminal:
-            raise ConnectionFailed("no logs today")
+        self._refuse(job_id)
         return super().logs(job_id, severity)
 
+    def stages(self, job_id: str) -> list[JobStage]:
+        self._refuse(job_id)
+        return super().stages(job_id)
 
-def test_wait_goes_on_without_logs(held: Held) -> None:
+    def _refuse(self, job_id: str) -> None:
+        if not self.job(job_id).is_terminal:
+            raise self._error
+
+
+@pytest.mark.parametrize("error", [ConnectionFailed("not today"), RequestRefused("not for you", status=403)])
+def test_wait_goes_on_without_logs_and_stages(held: Held, error: DarkroomError) -> None:
     run = held.ingested()
     launch(run)
     held.standing(run, 2)
-    mute = Mute(run.platform.staging.transport, run.platform.workspace)
+    mute = Mute(run, error)
     waiting, _ = watched(with_processing(run, mute), Minutes({3: finish(held, run)}))
     assert wait(waiting).failures == 0
 
@@ -174,3 +195,34 @@ def test_failed_job_is_told_with_its_most_common_reasons(tmp_path: Path) -> None
         with pytest.raises(JobFailed, match=r"failed \(\d+ of 13 tasks were done\): .*cannot be decoded \(1x\)"):
             wait(run)
         assert run.folder.job.exists()
+
+
+class Forgetful(ProcessingApi):
+    """Does not show the job for some looks."""
+
+    def __init__(self, run: Run, looks: int) -> None:
+        super().__init__(run.platform.staging.transport, run.platform.workspace)
+        self._looks = looks
+
+    def job(self, job_id: str, policy: RetryPolicy | None = None) -> JobMetadata:
+        self._looks -= 1
+        if self._looks >= 0:
+            raise NotFound("no such job")
+        return super().job(job_id, policy)
+
+
+def test_job_that_is_not_shown_for_a_moment_is_not_gone(held: Held) -> None:
+    run = held.ingested()
+    launch(run)
+    held.engine.go_on()
+    held.server.finished(run.remote_id)
+    time = FakeTime()
+    assert wait(replace(with_processing(run, Forgetful(run, 5)), timing=time.timing())).tasks > 0
+    assert time.seconds <= run.platform.settle
+
+
+def test_job_that_stays_away_is_gone(held: Held) -> None:
+    run = held.ingested()
+    launch(run)
+    with pytest.raises(RunIncomplete, match="has no job"):
+        wait(replace(with_processing(run, Forgetful(run, 100)), timing=FakeTime().timing()))

@@ -134,7 +134,7 @@ REFERENCE = {"name": "a.jpg", "url": "https://a.example/a.jpg"}
         ({"imageReferences": [REFERENCE], "ingestId": "\ud800"}, "ingestId"),
         ({"imageReferences": [REFERENCE], "notificationsURL": "ftp://a.example/?sig=secret"}, "notificationsURL: "),
         ({"imageReferences": [REFERENCE], "notificationsURL": 7}, "notificationsURL"),
-        ({"imageReferences": [REFERENCE], "notificationsURL": "https://10.0.0.1/?sig=secret"}, "--allow-host"),
+        ({"imageReferences": [REFERENCE], "notificationsURL": "https://10.0.0.1/secret"}, "--allow-host"),
         ({"imageReferences": [REFERENCE], "notificationCategories": ["all"]}, "ingest-status and files-status"),
         ({"imageReferences": [REFERENCE], "notificationCategories": "ingest-status"}, "is a list"),
         ({"imageReferences": [REFERENCE], "notificationCategories": [[]]}, "is a list"),

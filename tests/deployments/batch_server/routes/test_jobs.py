@@ -204,6 +204,24 @@ def test_job_request_that_cannot_be_run_is_refused(
     assert server.jobs("GET", f"/{job}").status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("https://127.0.0.1/notifications/0123456789abcdef/S3CRET?S3CRET", "https://127.0.0.1: its address is not"),
+        ("http://hooks.example/S3CRET", "http://hooks.example: plain http is for hosts"),
+        ("https://S3CRET@hooks.example/S3CRET", "it holds a user name"),
+        ("https://[S3CRET/S3CRET", "it is no URL that can be read"),
+        ("hooks.example/S3CRET", "only https is fetched"),
+    ],
+)
+def test_notifications_url_that_is_refused_is_not_repeated(server: ServerClient, job: str, url: str, says: str) -> None:
+    server.upload("one-image", "a.jpg", b"one")
+    answer = server.jobs("POST", f"/{job}", json=job_body("one-image", notificationsURL=url))
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith(f"notificationsURL: {says}")
+    assert "s3cret" not in answer.text.lower()
+
+
 def test_job_on_an_empty_batch_or_on_an_output_is_400(server: ServerClient, batch: str, job: str) -> None:
     server.allocate(batch)
     assert "no images" in server.jobs("POST", f"/{job}", json=job_body(batch)).json()["error"]
