@@ -12,7 +12,7 @@ SOURCE ?= $(SAMPLES)
 WORKFLOW ?= photo-audit
 ARGS ?=
 TESTS ?= tests
-JOBS ?= 2
+JOBS ?= 3
 BENCH ?=
 
 export UV_NO_PROGRESS = 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -78,8 +78,13 @@ def follow_up(key: str, settings: Settings, runs: str) -> Outcome:
     Raises:
         Transient: platform, bucket or Prefect do not answer: try again.
     """
-    with get_client(sync_client=True) as client:
-        return act_on_claim(open_runs(runs, settings), settings, key, PrefectFlowRuns(client))
+    # What is found of a run in a bucket lies in a folder that is there for as long as the looking goes on.
+    with closing(unfinished(open_runs(runs, settings), key)) as looking:
+        found = next(looking, None)
+        if found is None:
+            return Outcome.NOTHING
+        with get_client(sync_client=True) as client:
+            return act_on_claim(found, settings, PrefectFlowRuns(client))
 
 
 def tell_prefect(event: str, key: str, payload: dict[str, Any]) -> None:

@@ -42,7 +42,7 @@ from tasks.steps.flow_runs import forget_suspension, note_owner
 from tasks.steps.judging import finished_as_asked
 from tasks.steps.piloting import pilot_target
 from tasks.steps.stage import open_target, staged_before
-from tasks.summarize import summarize_run
+from tasks.summarize import show_verdicts, summarize_run
 from tasks.wait import wait_for_job
 
 
@@ -120,10 +120,15 @@ def _carry_on(target: Target, staged: Staged, begun: float, *, resumed: bool = F
     """What is left to do of a staged run."""
     with _held_run(target, staged, resumed=resumed) as run:
         _own(run)
-        known = finished_as_asked(run)
+        known = finished_as_asked(run, show_verdicts)
         if known is not None and target.request.comparison.against:
             compare_run(run)
-        return _conclude(run, known or process_kept(run, staged, begun))
+        try:
+            return _conclude(run, known or process_kept(run, staged, begun))
+        except RunFailed:
+            forget_suspension(run, own_id())
+            bring_home(run)
+            raise
 
 
 def process_kept(run: Run, staged: Staged, begun: float) -> RunSummary:
@@ -132,7 +137,6 @@ def process_kept(run: Run, staged: Staged, begun: float) -> RunSummary:
     try:
         return process(run, staged, begun)
     except RunFailed:
-        forget_suspension(run, own_id())
         bring_home(run)
         raise
 

@@ -33,8 +33,7 @@ def summarize_run(run: Run, records: StepRecords, begun: float) -> RunSummary:
 
     def show(judgement: Judgement) -> None:
         show_link("report", run.folder.report)  # there from here on, also for a run that fails now
-        if judgement.verdicts:
-            show_rows("expectations", [_verdict_row(verdict) for verdict in judgement.verdicts], "What was expected")
+        show_verdicts(judgement)
         if run.target.request.comparison.against:
             show_comparison(judgement.comparison)
 
@@ -45,6 +44,12 @@ def summarize_run(run: Run, records: StepRecords, begun: float) -> RunSummary:
     show_link("summarize", run.folder.summary)
     show_markdown("summary", markdown(summary), f"Run {summary.key}")
     return summary
+
+
+def show_verdicts(judgement: Judgement) -> None:
+    """What was expected of a run and what was found, a row each; nothing where nothing was expected."""
+    if judgement.verdicts:
+        show_rows("expectations", [_verdict_row(verdict) for verdict in judgement.verdicts], "What was expected")
 
 
 def _verdict_row(verdict: Verdict) -> dict[str, str]:

@@ -51,3 +51,8 @@ def fresh(proxy: FaultProxy) -> Iterator[None]:
     finally:
         proxy.plan = NO_FAULTS
         proxy.arm(None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begins with what takes long, so that no process is left alone with it in the end."""
+    items.sort(key=lambda item: item.get_closest_marker("prefect_server") is None)

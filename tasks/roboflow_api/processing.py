@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import quote
 
+from tasks.core.errors import NotFound
 from tasks.roboflow_api.models import (
     Acknowledged,
     JobAnswer,
@@ -86,6 +87,13 @@ class ProcessingApi:
             policy: how often it is tried; ``None``: as often as any call.
         """
         return self._transport.get(f"{self._root}/{job_id}", JobAnswer, policy).job
+
+    def find(self, job_id: str, policy: RetryPolicy | None = None) -> JobMetadata | None:
+        """The job's state, or ``None`` where there is no such job; arguments as for :meth:`job`."""
+        try:
+            return self.job(job_id, policy)
+        except NotFound:
+            return None
 
     def stages(self, job_id: str) -> list[JobStage]:
         """The stages that have begun, in the order of their start."""

@@ -125,12 +125,12 @@ def _start(compilation: Compilation) -> JobMetadata | None:
 
     A lost answer cannot start a second job: the platform is asked before and after.
     """
-    there, job = _find(compilation), compilation.job()
+    there, job = compilation.platform.processing.find(compilation.job_id), compilation.job()
     if there is None:
         try:
             compilation.platform.processing.create(compilation.job_id, job, name=compilation.job_id)
         except Conflict:
-            there = _find(compilation)
+            there = compilation.platform.processing.find(compilation.job_id)
             if there is None:
                 raise
     if there is not None and not agrees(job.wire(), _in_order(there.job_definition)):
@@ -139,13 +139,6 @@ def _start(compilation: Compilation) -> JobMetadata | None:
             "pass --rerun LABEL for a job of its own"
         )
     return there
-
-
-def _find(compilation: Compilation) -> JobMetadata | None:
-    try:
-        return compilation.platform.processing.job(compilation.job_id)
-    except NotFound:
-        return None
 
 
 def _in_order(definition: dict[str, Any]) -> dict[str, Any]:
@@ -182,7 +175,7 @@ def _wait(compilation: Compilation) -> JobMetadata:
 
 
 def _look(compilation: Compilation) -> _Seen:
-    job = _find(compilation)
+    job = compilation.platform.processing.find(compilation.job_id)
     if job is None:
         raise NotFound(
             f"{compilation.platform.name} has no job {compilation.job_id} any more: the same command asks for it anew"

@@ -52,8 +52,12 @@ def judge_run(run: Run, read: Callable[[], RunFacts]) -> Judgement:
     return Judgement(judge(request.expectations, facts), _compare(run, facts))
 
 
-def finished_as_asked(run: Run) -> RunSummary | None:
+def finished_as_asked(run: Run, show: Show = lambda _judgement: None) -> RunSummary | None:
     """The summary of a finished run whose export is the one that is asked for and that meets what is expected now.
+
+    Args:
+        run: the run.
+        show: told what is said of the run, before any of it fails the run.
 
     Raises:
         ExpectationsMissed: it is finished, and does not meet it.
@@ -63,7 +67,9 @@ def finished_as_asked(run: Run) -> RunSummary | None:
         return None
     if request.expectations != Expectations():
         facts = facts_of(run.folder, watched_classes(request.expectations))
-        Judgement(judge(request.expectations, facts)).check(summary.key)
+        judgement = Judgement(judge(request.expectations, facts))
+        show(judgement)
+        judgement.check(summary.key)
     return summary
 
 

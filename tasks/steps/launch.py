@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tasks.core.errors import Conflict, NotFound
+from tasks.core.errors import Conflict
 from tasks.core.records import Launched
 from tasks.roboflow_api.models import (
     ComputeConfiguration,
@@ -35,7 +35,7 @@ def launch(run: Run) -> Launched:
         Terminal: the platform refused the job.
     """
     known = run.journal.confirmed(STEP, "record") is not None
-    there = None if known else _find(run)
+    there = None if known else run.platform.processing.find(run.remote_id)
     launched = run.once(STEP, Launched, lambda: _launch(run, there))
     is_new = not known and there is None
     if is_new or run.resumed or run.journal.confirmed(WAIT, "record"):
@@ -83,20 +83,13 @@ def _launch(run: Run, there: JobMetadata | None) -> Launched:
         try:
             run.platform.processing.create(run.remote_id, job, name=run.remote_id)
         except Conflict:
-            there = _find(run)
+            there = run.platform.processing.find(run.remote_id)
             if there is None:
                 raise
     if there is not None:
         _check_same(run, job.wire(), there.job_definition)
     run.journal.confirm(STEP, run.remote_id)
     return Launched(job_id=run.remote_id, attached=there is not None, seconds=run.timing.clock() - begun)
-
-
-def _find(run: Run) -> JobMetadata | None:
-    try:
-        return run.platform.processing.job(run.remote_id)
-    except NotFound:
-        return None
 
 
 def _check_same(run: Run, wanted: dict[str, Any], found: dict[str, Any]) -> None:
@@ -133,7 +126,7 @@ def _restarted(run: Run) -> bool:
     A second call would restart it a second time. So what the job was before the first one is written down: after a
     lost answer, in this process or a later one, the job itself says whether it was heard.
     """
-    there = _find(run)
+    there = run.platform.processing.find(run.remote_id)
     if there is None or not _has_failed(there):
         return False
     before = run.journal.pending(STEP, RESTART)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tasks.core.errors import BadInput, LocalFault, NotFound
+from tasks.core.errors import BadInput, LocalFault
 from tasks.core.identity import remote_id
 from tasks.core.journal import Journal, read_confirmed
 from tasks.core.options import ComparisonOptions, DatasetOptions, Expectations
@@ -57,7 +57,11 @@ def pilot_target(target: Target, staged: Staged) -> Target | None:
         staged: the run.
     """
     count, folder = target.request.pilot.files, RunFolder(staged.folder)
-    if not 0 < count < staged.to_send or folder.summary.exists() or _is_launched(target, folder):
+    if (
+        not 0 < count < staged.to_send
+        or folder.summary.exists()
+        or target.platform.processing.find(remote_id(folder.key))
+    ):
         return None
     own: dict[str, Any] = {
         "pilot_of": staged.key,
@@ -69,14 +73,6 @@ def pilot_target(target: Target, staged: Staged) -> Target | None:
     }
     source = only(target.source, chosen(folder.manifest, count))
     return replace(target, request=target.request.model_copy(update=own), source=source, destination=None)
-
-
-def _is_launched(target: Target, folder: RunFolder) -> bool:
-    try:
-        target.platform.processing.job(remote_id(folder.key))
-    except NotFound:
-        return False
-    return True
 
 
 def chosen(manifest: Path, count: int) -> frozenset[str]:

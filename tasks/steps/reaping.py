@@ -5,14 +5,14 @@ It is done on a schedule, since hooks do not always fire and notifications get l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-from tasks.core.errors import DarkroomError, LocalFault, NotFound
+from tasks.core.errors import DarkroomError, LocalFault
 from tasks.core.identity import remote_id
 from tasks.core.journal import Journal
 from tasks.core.records import Reaped
@@ -106,21 +106,17 @@ def reap(runs: Runs, settings: Settings, flow_runs: FlowRuns, tell: Callable[[st
     return Reaped(looked=looked, aborted=tuple(aborted), resumed=tuple(resumed), failed=tuple(failed))
 
 
-def act_on_claim(runs: Runs, settings: Settings, key: str, flow_runs: FlowRuns) -> Outcome:
+def act_on_claim(found: Watched, settings: Settings, flow_runs: FlowRuns) -> Outcome:
     """Resumes the flow run that waits for files or a job, where the platform says too that they have come or ended.
 
     Args:
-        runs: the place of all runs.
+        found: the run that somebody has told something of.
         settings: of the platforms.
-        key: of the run that somebody has told something of.
         flow_runs: Prefect's.
 
     Raises:
         Transient: platform, bucket or Prefect do not answer.
     """
-    found = next(unfinished(runs, key), None)
-    if found is None:
-        return Outcome.NOTHING
     with open_platform(found.platform, settings) as platform:
         if not has_moved_on(platform, found.folder):
             return Outcome.DENIED
@@ -191,13 +187,10 @@ def stop_job(platform: Platform, key: str, policy: RetryPolicy | None = None) ->
     Raises:
         Transient: the platform does not answer.
     """
-    job = remote_id(key)
-    try:
-        if platform.processing.job(job, policy).is_terminal:
-            return False
-        platform.processing.abort(job, policy)
-    except NotFound:
+    job = platform.processing.find(remote_id(key), policy)
+    if job is None or job.is_terminal:
         return False
+    platform.processing.abort(job.job_id, policy)
     return True
 
 
@@ -207,10 +200,8 @@ def job_has_ended(platform: Platform, key: str) -> bool:
     Raises:
         Transient: the platform does not answer.
     """
-    try:
-        return platform.processing.job(remote_id(key)).is_terminal
-    except NotFound:
-        return True
+    job = platform.processing.find(remote_id(key))
+    return job is None or job.is_terminal
 
 
 def has_moved_on(platform: Platform, folder: RunFolder) -> bool:
@@ -225,7 +216,7 @@ def has_moved_on(platform: Platform, folder: RunFolder) -> bool:
     return has_settled(platform, remote_id(folder.key), load_staged(folder).to_send)
 
 
-def unfinished(runs: Runs, key: str = "") -> Iterator[Watched]:
+def unfinished(runs: Runs, key: str = "") -> Generator[Watched, None, None]:
     """The runs that a flow run works on, or worked on and did not finish.
 
     Args:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from tasks.core.errors import JobAborted, JobFailed, JobTimedOut, RunFailed
 from tasks.core.records import Finished, StageOutput
 from tasks.core.redaction import redact
-from tasks.roboflow_api.models import JobMetadata, JobStage, TaskStatus
+from tasks.roboflow_api.models import JobLog, JobMetadata, JobStage, TaskStatus
 from tasks.roboflow_api.polling import poll_until
 from tasks.steps.context import WAIT, Run
 from tasks.steps.job_record import IMAGE_FAILED, words_of, write_job
@@ -99,7 +99,7 @@ def _explain(run: Run, job: JobMetadata, tasks: list[TaskStatus]) -> RunFailed:
     said = words_of(job.last_notification) if job.last_notification else ""
     if ABORTED.match(said):
         return JobAborted(f"job {run.remote_id} was aborted ({far}): {redact(said)}; {again}")
-    reasons = Counter(_failures(tasks)) + Counter(_image_failures(run))
+    reasons = Counter(_failures(tasks)) + Counter(_image_failures(run)) or Counter(_errors(run))
     told = [said] if said and said not in reasons else []
     told += [f"{reason} ({times}x)" for reason, times in reasons.most_common(MOST_REASONS)]
     reason = redact("; ".join(told)) or "no reason given"
@@ -107,8 +107,11 @@ def _explain(run: Run, job: JobMetadata, tasks: list[TaskStatus]) -> RunFailed:
 
 
 def _image_failures(run: Run) -> Iterator[str]:
-    errors = run.platform.processing.logs(run.remote_id, "error")
-    return (words_of(log.payload) for log in errors if log.log_type == IMAGE_FAILED)
+    return _errors(run, lambda log: log.log_type == IMAGE_FAILED)
+
+
+def _errors(run: Run, wanted: Callable[[JobLog], bool] = lambda _log: True) -> Iterator[str]:
+    return (words_of(log.payload) for log in run.platform.processing.logs(run.remote_id, "error") if wanted(log))
 
 
 def _failures(tasks: list[TaskStatus]) -> Iterator[str]:

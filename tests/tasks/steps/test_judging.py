@@ -43,9 +43,12 @@ def test_missed_run_is_finished_by_another_expectation_without_new_work(bench: B
 def test_finished_run_is_judged_anew(bench: Bench) -> None:
     with_a_bad_file(bench)
     summary = run_all(bench.staged())
-    assert finished_as_asked(bench.staged(expectations=Expectations(max_failures=1))) == summary
+    shown: list[Judgement] = []
+    assert finished_as_asked(bench.staged(expectations=Expectations(max_failures=1)), shown.append) == summary
+    assert [verdict.met for judgement in shown for verdict in judgement.verdicts] == [True]
     with pytest.raises(ExpectationsMissed, match="found 1"):
-        finished_as_asked(bench.staged(expectations=NO_FAILURES))
+        finished_as_asked(bench.staged(expectations=NO_FAILURES), shown.append)
+    assert [verdict.met for verdict in shown[-1].verdicts] == [False]
     assert finished_as_asked(bench.staged()) == summary
 
 

@@ -208,7 +208,8 @@ def test_claim_is_acted_on_when_the_platform_says_so_too(held: Held) -> None:
     script = Script({FLOW_RUN: FlowState.RUNNING})
 
     def claimed() -> Outcome:
-        return act_on_claim(run.target.runs, settings(held), run.folder.key, script)
+        (found,) = unfinished(run.target.runs, run.folder.key)
+        return act_on_claim(found, settings(held), script)
 
     assert claimed() is Outcome.DENIED
     held.engine.go_on()
@@ -228,8 +229,9 @@ def test_claim_about_a_run_that_nobody_waits_for_does_nothing(held: Held) -> Non
     held.engine.go_on()
     held.server.finished(run.remote_id)
     script = Script({FLOW_RUN: FlowState.RUNNING})
-    assert act_on_claim(run.target.runs, settings(held), run.folder.key, script) is Outcome.NOTHING
-    assert act_on_claim(run.target.runs, settings(held), "0" * 16, script) is Outcome.NOTHING
+    (found,) = unfinished(run.target.runs, run.folder.key)
+    assert act_on_claim(found, settings(held), script) is Outcome.NOTHING
+    assert list(unfinished(run.target.runs, "0" * 16)) == []
 
 
 @pytest.mark.parametrize(
