@@ -8,16 +8,16 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tasks.core.options import Options
+
 KEY_DIGITS = 16
 MediaKind = Literal["images"]
 AggregationFormat = Literal["jsonl", "csv"]
 InferenceBackend = Literal["auto", "old-inference", "inference-models"]
 
 
-class ResultOptions(BaseModel):
+class ResultOptions(Options):
     """Options of a run that change what comes out, and so are part of its identity."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     keep_images: bool = Field(
         default=True,

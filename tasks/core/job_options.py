@@ -7,18 +7,16 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from tasks.core.options import Options
 
 MachineType = Literal["auto", "cpu", "gpu"]
 WaitMode = Literal["poll", "suspend"]
 OnCancel = Literal["abort", "leave"]
 
 
-class _Options(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class JobOptions(_Options):
+class JobOptions(Options):
     """What a job runs on, and its limits; a job that failed is restarted with the present ones."""
 
     machine_type: MachineType = Field(
@@ -58,7 +56,7 @@ class JobOptions(_Options):
     )
 
 
-class WaitOptions(_Options):
+class WaitOptions(Options):
     """How a job's end is waited for."""
 
     mode: WaitMode = Field(

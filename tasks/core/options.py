@@ -17,11 +17,13 @@ PREVIOUS = "previous"
 """Stands for the latest finished run of the same request."""
 
 
-class _Options(BaseModel):
+class Options(BaseModel):
+    """Base of what may be asked for; an unknown name is refused."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class ExportChoice(_Options):
+class ExportChoice(Options):
     """Which of a job's output is fetched."""
 
     stage: str = Field(
@@ -36,7 +38,7 @@ class ExportChoice(_Options):
     )
 
 
-class DatasetOptions(_Options):
+class DatasetOptions(Options):
     """Which dataset formats are made of the predictions."""
 
     formats: list[str] = Field(
@@ -65,7 +67,7 @@ class DatasetOptions(_Options):
     zipped: bool = Field(default=False, title="Zip", description="Pack each format into one archive.")
 
 
-class Expectations(_Options):
+class Expectations(Options):
     """What a run's results must look like; a missed one fails the run before anything is published."""
 
     max_failures: int | None = Field(
@@ -107,7 +109,7 @@ class Expectations(_Options):
     )
 
 
-class ComparisonOptions(_Options):
+class ComparisonOptions(Options):
     """Which run a run is compared with, and how much of a change is told."""
 
     against: str = Field(

@@ -5,13 +5,13 @@ None of it is part of a run's identity: the same work with another budget is the
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from tasks.core.options import Options
 
 
-class PilotOptions(BaseModel):
+class PilotOptions(Options):
     """How many files are tried first, and under which budget the run goes on by itself."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     files: int = Field(
         default=0,
