@@ -12,7 +12,7 @@ SOURCE ?= $(SAMPLES)
 WORKFLOW ?= photo-audit
 ARGS ?=
 TESTS ?= tests
-JOBS ?= 3
+JOBS ?= 2
 BENCH ?=
 
 export UV_NO_PROGRESS = 1

@@ -22,12 +22,28 @@ from tests.waiting import wait_for
 PREFECT = [sys.executable, "-m", "prefect", "--no-prompt"]
 
 
+class Patient(httpx.HTTPTransport):
+    """Asks again where Prefect's server says that it is busy, as its SQLite is under a burst."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        def answered() -> httpx.Response | None:
+            answer = httpx.HTTPTransport.handle_request(self, request)
+            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                return answer
+            answer.close()
+            return None
+
+        answer = wait_for(answered, "an answer of Prefect's server", timeout=60)
+        assert answer is not None
+        return answer
+
+
 class Deployed:
     """A Prefect server on which the project's deployments are."""
 
     def __init__(self, url: str, environment: dict[str, str]) -> None:
         self.environment = environment
-        self.api = httpx.Client(base_url=url, timeout=30, trust_env=False)
+        self.api = httpx.Client(base_url=url, timeout=30, trust_env=False, transport=Patient())
 
     def prefect(self, *arguments: str) -> None:
         """A ``prefect`` command, which must succeed."""
