@@ -23,7 +23,7 @@ from tasks.steps.context import INGEST, WAIT, Run, Target
 from tasks.steps.flow_runs import is_own, note_stopped, note_suspension, run_slept_on, sleepers_of
 from tasks.steps.launch import STEP as LAUNCH
 from tasks.steps.piloting import note_asked, run_asked_by
-from tasks.steps.reaping import BRIEF, job_has_ended, stop_job
+from tasks.steps.reaping import BRIEF, job_has_ended, stop_job, wake
 from tasks.steps.wait import overdue
 
 SPARE_SECONDS = 24 * 3600
@@ -59,15 +59,9 @@ def suspended_before(target: Target) -> str | None:
 
 def wake_others(run: Run) -> None:
     """Resumes other flow runs that wait for the same run, which is finished now; they find it so."""
-    others = [sleeper.flow_run for sleeper in sleepers_of(run.folder) if sleeper.flow_run != own_id()]
-    if others:
+    if sleepers_of(run.folder):
         with get_client(sync_client=True) as client:
-            flow_runs = PrefectFlowRuns(client)
-            for flow_run in others:
-                try:
-                    flow_runs.resume(flow_run)
-                except DarkroomError as error:  # whoever waits for it in Prefect's UI can do so as well
-                    get_run_logger().warning("flow run %s could not be resumed: %s", flow_run, redact(str(error)))
+            wake(run.folder, PrefectFlowRuns(client), get_run_logger().warning)
 
 
 def can_suspend() -> bool:

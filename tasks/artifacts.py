@@ -49,9 +49,14 @@ def shown_progress(step: str) -> Fanout:
 
 
 def watched(run: Run, step: str) -> Run:
-    """The run with its progress and its warnings shown as those of ``step``."""
+    """The run with its progress, its warnings and its news shown as those of ``step``."""
     logger = get_run_logger()
-    return replace(run, progress=shown_progress(step), tell=lambda text: logger.warning("%s: %s", step, text))
+    return replace(
+        run,
+        progress=shown_progress(step),
+        tell=lambda text: logger.warning("%s: %s", step, text),
+        say=lambda text: logger.info("%s: %s", step, text),
+    )
 
 
 def show_table(step: str, facts: Mapping[str, Any], description: str) -> None:

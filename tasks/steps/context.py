@@ -77,6 +77,7 @@ class Run:
         progress: told how far a step is.
         timing: clock and sleep.
         tell: given warnings for the person who started the run.
+        say: given news for that person.
         on_step: called when a step has left its record.
         resumed: the flow run goes on where it suspended itself.
     """
@@ -87,6 +88,7 @@ class Run:
     progress: Progress
     timing: Timing = field(default_factory=Timing)
     tell: Callable[[str], None] = logging.getLogger(__name__).warning
+    say: Callable[[str], None] = logging.getLogger(__name__).info
     on_step: Callable[[], None] = _nothing
     resumed: bool = False
 

@@ -35,9 +35,10 @@ def launch(run: Run) -> Launched:
         Terminal: the platform refused the job.
     """
     known = run.journal.confirmed(STEP, "record") is not None
+    unheard = run.journal.pending(STEP, run.remote_id) is not None
     there = None if known else run.platform.processing.find(run.remote_id)
     launched = run.once(STEP, Launched, lambda: _launch(run, there))
-    is_new = not known and there is None
+    is_new = unheard or (not known and there is None)  # whatever it has come to by now, nobody was told of it
     if is_new or run.resumed or run.journal.confirmed(WAIT, "record"):
         return launched
     return launched.model_copy(update={"restarted": _restarted(run)})

@@ -128,6 +128,21 @@ def act_on_claim(found: Watched, settings: Settings, flow_runs: FlowRuns) -> Out
     return Outcome.EARLY if may_suspend and at_work else Outcome.NOTHING
 
 
+def wake(folder: RunFolder, flow_runs: FlowRuns, tell: Callable[[str], None]) -> None:
+    """Resumes every flow run that sleeps on a run which is finished.
+
+    Args:
+        folder: the run's.
+        flow_runs: Prefect's.
+        tell: given what could not be done; a person can do it in Prefect's UI.
+    """
+    for sleeper in sleepers_of(folder):
+        try:
+            flow_runs.resume(sleeper.flow_run)
+        except DarkroomError as error:
+            tell(f"flow run {sleeper.flow_run} could not be resumed: {redact(str(error))}")
+
+
 def _is_lost(runs: Runs, run: Watched, flow_runs: FlowRuns) -> bool:
     """Whether the run's flow run was cancelled or has crashed.
 

@@ -17,6 +17,8 @@ from tasks.steps.job_record import words_of
 T = TypeVar("T")
 
 PERCENT = 100
+SAID_PERCENT = 20
+"""Percent of a stage after which its progress is said again."""
 LEAST_SECONDS = 1.0
 PATIENCE = 0.02
 """How far its tasks are, and its logs, are asked for at most once in such a share of the time that has passed."""
@@ -62,6 +64,7 @@ class Watch:
         self._missed_since: float | None = None
         self._still = _Stillness(run)
         self._reported = 0
+        self._said: tuple[str, int] | None = None
 
     def __call__(self) -> JobState:
         """The job's present state.
@@ -102,7 +105,11 @@ class Watch:
         return self._idle, self._idle if self._working is None else self._working
 
     def report(self, state: JobState) -> None:
-        """Tells a state that is new."""
+        """Tells a state that is new: as progress, and in words where the stage has changed or a good deal is done."""
+        mark = state.stage, state.percent // SAID_PERCENT
+        if mark != self._said and not state.terminal:
+            self._said = mark
+            self._run.say(f"job {self._run.remote_id}: stage {state.stage}, {state.percent} %")
         self._run.progress.advance(WAIT, max(0, state.overall - self._reported), PERCENT)
         self._reported = max(self._reported, state.overall)
 

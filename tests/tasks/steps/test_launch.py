@@ -221,6 +221,30 @@ def test_job_that_fails_while_it_is_launched_is_not_restarted_unasked(held: Held
     assert held.server.job(run.remote_id)["restartParametersOverride"] == []
 
 
+def test_job_that_has_failed_before_anybody_heard_of_it_is_not_restarted_unasked(held: Held) -> None:
+    run = held.ingested()
+    held.engine.failures += [EngineFailure("out of memory")] * 24
+
+    class Mumbling(ProcessingApi):
+        """Starts the job, and its answers get lost until the job has failed."""
+
+        def create(self, job_id: str, job: WorkflowProcessingJob | TrtCompilationJob, name: str) -> None:
+            super().create(job_id, job, name)
+            held.server.finished(job_id)
+            raise ConnectionFailed("the answer was lost")
+
+    mumbling = Mumbling(run.platform.staging.transport, run.platform.workspace)
+    trying = replace(run, target=replace(run.target, platform=replace(run.platform, processing=mumbling)))
+    with pytest.raises(ConnectionFailed):
+        launch(trying)
+    assert not launch(trying).restarted  # the task's second try
+    with pytest.raises(JobFailed):
+        wait(trying)
+    held.engine.failures.clear()
+    assert launch(trying).restarted  # the next command's
+    assert run_all(trying).processed == IMAGES
+
+
 def test_flow_run_that_is_resumed_after_a_failed_job_does_not_restart_it(held: Held) -> None:
     run = replace(aborted(held), resumed=True)
     assert not launch(run).restarted

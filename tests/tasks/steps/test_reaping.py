@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,10 +19,29 @@ from tasks.core.run_folder import read_lock
 from tasks.core.settings import Settings
 from tasks.flow_runs import state_of
 from tasks.steps.context import Run
-from tasks.steps.flow_runs import forget_suspension, note_owner, note_stopped, note_suspension, run_slept_on
+from tasks.steps.flow_runs import (
+    forget_suspension,
+    is_own,
+    note_owner,
+    note_stopped,
+    note_suspension,
+    run_slept_on,
+)
 from tasks.steps.launch import launch
-from tasks.steps.reaping import FlowState, Outcome, act_on_claim, reap, unfinished
+from tasks.steps.mirror import Mirror
+from tasks.steps.reaping import (
+    FlowState,
+    Outcome,
+    Platforms,
+    act_on_claim,
+    reap,
+    stop_lost,
+    unfinished,
+    wake,
+)
+from tasks.steps.runs import Runs
 from tasks.steps.stage import staged_before
+from tasks.transfer.places import LocalPlace
 from tests.deployments.batch_server.running import KEY
 from tests.tasks.steps.conftest import run_all
 from tests.tasks.steps.held import Held, held_bench
@@ -273,3 +293,84 @@ def test_run_of_a_resumed_flow_run_is_the_one_that_was_staged_unless_its_workflo
     run.folder.lock_file.write_text(json.dumps(lock))
     with pytest.raises(BadInput, match=r"workflow minimal has changed since run .* was begun"):
         staged_before(run.target, run.folder.key)
+
+
+@pytest.fixture
+def bucket(tmp_path: Path) -> LocalPlace:
+    return LocalPlace(tmp_path / "bucket")
+
+
+def elsewhere(bucket: LocalPlace, machine: Path) -> Runs:
+    """The runs in a bucket as a machine sees them that has worked on none."""
+    return Runs(machine, bucket, Mirror(bucket))
+
+
+def test_job_of_a_stopped_flow_run_is_aborted_from_another_machine(
+    held: Held, bucket: LocalPlace, tmp_path: Path
+) -> None:
+    run, runs = owned(held), elsewhere(bucket, tmp_path / "other")
+    Mirror(bucket).push(run.folder)
+    told: list[str] = []
+    running = Script({FLOW_RUN: FlowState.RUNNING})
+    assert reap(runs, settings(held), running, told.append, NOW).aborted == ()  # whether it lives, only Prefect knows
+    assert is_running(held, run)
+    stopped = Script({FLOW_RUN: FlowState.STOPPED})
+    assert reap(runs, settings(held), stopped, told.append, NOW).aborted == (run.folder.key,)
+    assert not is_running(held, run)
+
+
+def test_run_in_a_bucket_that_was_taken_over_meanwhile_keeps_its_job(
+    held: Held, bucket: LocalPlace, tmp_path: Path
+) -> None:
+    run, runs, other = owned(held), elsewhere(bucket, tmp_path / "other"), FLOW_RUN[:-1] + "2"
+    mirrored = replace(run, target=replace(run.target, runs=replace(runs, folder=run.target.runs.folder)))
+    Mirror(bucket).push(run.folder)
+    assert is_own(mirrored, FLOW_RUN)
+    with closing(unfinished(runs)) as looking:
+        found = next(looking)
+        note_owner(run, other)
+        Mirror(bucket).push(run.folder)
+        assert not stop_lost(runs, found, lambda _name: run.platform)
+    assert is_running(held, run)
+    assert not is_own(mirrored, FLOW_RUN)
+    assert is_own(mirrored, other)
+
+
+def test_claim_about_a_run_in_a_bucket_is_acted_on(held: Held, bucket: LocalPlace, tmp_path: Path) -> None:
+    run, runs = owned(held, mode="suspend"), elsewhere(bucket, tmp_path / "other")
+    note_suspension(run, FLOW_RUN, "wait", 2, NOW)
+    Mirror(bucket).push(run.folder)
+    script = Script({FLOW_RUN: FlowState.SUSPENDED})
+    with closing(unfinished(runs, run.folder.key)) as looking:
+        found = next(looking)
+        assert act_on_claim(found, settings(held), script) is Outcome.DENIED
+        held.engine.go_on()
+        held.server.finished(run.remote_id)
+        assert act_on_claim(found, settings(held), script) is Outcome.RESUMED
+    assert run_slept_on(runs, FLOW_RUN) == run.folder.key
+
+
+def test_embedded_server_that_is_down_is_not_started_to_be_asked(held: Held) -> None:
+    with ExitStack() as stack:
+        assert Platforms(settings(held), stack).named("embedded") is None
+        platform = Platforms(settings(held), stack).named(held.server.url)
+        assert platform is not None
+        assert platform.workspace == "local"
+    assert not (held.bench.runs / ".home").exists()
+
+
+def test_finished_run_wakes_those_that_sleep_on_it_and_tells_whom_it_could_not(held: Held) -> None:
+    run, other = owned(held, mode="suspend"), FLOW_RUN[:-1] + "2"
+
+    class Deaf(Script):
+        def resume(self, flow_run: str) -> bool:
+            if flow_run == other:
+                raise ConnectionFailed("Prefect's server does not answer")
+            return super().resume(flow_run)
+
+    for flow_run in (other, FLOW_RUN):
+        note_suspension(run, flow_run, "wait", 2, NOW)
+    script, told = Deaf({FLOW_RUN: FlowState.SUSPENDED}), list[str]()
+    wake(run.folder, script, told.append)
+    assert script.resumed == [FLOW_RUN]
+    assert told == [f"flow run {other} could not be resumed: Prefect's server does not answer"]

@@ -23,7 +23,7 @@ from tasks.roboflow_api.retrying import RetryPolicy, Timing
 from tasks.steps.context import Run
 from tasks.steps.launch import launch
 from tasks.steps.wait import wait
-from tasks.steps.watching import MOST_LINES, Watch
+from tasks.steps.watching import MOST_LINES, JobState, Watch
 from tests.deployments.batch_server.small_engine import BAD
 from tests.fake_time import FakeTime
 from tests.tasks.steps.held import IMAGES, Held, held_bench
@@ -83,6 +83,21 @@ def test_job_that_stands_still_is_told_of_less_and_less_often(held: Held) -> Non
     wait(waiting)
     assert [text.partition(" minutes")[0].rpartition(" ")[2] for text in told] == ["10", "20", "40", "80"]
     assert all("has not moved" in text and "(stage processing, " in text for text in told)
+
+
+def test_stages_and_a_good_deal_of_progress_are_said(held: Held) -> None:
+    run = held.ingested()
+    said: list[str] = []
+    watch = Watch(replace(run, say=said.append))
+    for stage, percent in (("scheduled", 0), ("processing", 0), ("processing", 19), ("processing", 45), ("export", 45)):
+        watch.report(JobState(stage, percent, terminal=False, error=False))
+    watch.report(JobState("export", 100, terminal=True, error=False))
+    assert [text.partition("stage ")[2] for text in said] == [
+        "scheduled, 0 %",
+        "processing, 0 %",
+        "processing, 45 %",
+        "export, 45 %",
+    ]
 
 
 def test_job_that_ends_while_nobody_looks_counts_as_ended_whatever_the_deadline(held: Held) -> None:
