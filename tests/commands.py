@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from tests.forkserver.client import ROOT as ROOT
+from tests.forkserver.client import ForkedModule
+
 LAST_LINE = re.compile(r"^run ([0-9a-f]{16}): (\d+) processed, (\d+) failed, (\d+) rejected, \d+\.\d s -> (.+)$")
 ENGINE_PYTHON = ROOT / ".venv-engine" / "bin" / "python"
 LONGEST = 120.0
@@ -39,13 +42,19 @@ def clean_environment(**extra: str) -> dict[str, str]:
 
 def darkroom(*arguments: str, cwd: Path, **extra: str) -> Outcome:
     """Runs one ``darkroom`` command to its end."""
-    done = subprocess.run(
-        [sys.executable, "-m", "flows.cli", *arguments],
-        cwd=cwd,
-        env=clean_environment(**extra),
-        capture_output=True,
-        text=True,
-        timeout=LONGEST,
-        check=False,
-    )
-    return Outcome(done.returncode, done.stdout, done.stderr)
+    with started(*arguments, cwd=cwd, **extra) as child:
+        output, errors = child.communicate(timeout=LONGEST)
+    return Outcome(child.returncode, output, errors)
+
+
+@contextmanager
+def started(*arguments: str, cwd: Path, **extra: str) -> Iterator[ForkedModule]:
+    """A ``darkroom`` command under way; what is left of it at the end is killed."""
+    pipe = subprocess.PIPE
+    with ForkedModule(
+        "flows.cli", *arguments, cwd=cwd, env=clean_environment(**extra), stdout=pipe, stderr=pipe
+    ) as child:
+        try:
+            yield child
+        finally:
+            child.kill()

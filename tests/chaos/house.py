@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from tests.chaos.calls import sends_references
 from tests.chaos.plan import KillAt, Matching, Moment
 from tests.chaos.proxy import FaultProxy, armed
 from tests.commands import ROOT, Outcome, clean_environment
+from tests.forkserver.client import ForkedModule, start_module
 
 API_KEY = "chaos-key"
 IMAGES = 264
@@ -53,7 +53,6 @@ DEFINITION = {
 EMBEDDED = ("--platform", "embedded", "--workflow", "minimal")
 LOOPBACK = ("--allow-host", "127.0.0.1")
 """Where the storage is that the server fetches references from."""
-PLAIN = ("-c", "import sys; from flows.cli import main; sys.exit(main())")
 
 
 class BatchServer:
@@ -67,9 +66,9 @@ class BatchServer:
         self._process: subprocess.Popen[str] | None = None
 
     @property
-    def pid(self) -> int:
+    def process(self) -> subprocess.Popen[str]:
         assert self._process, "the batch server is not started"
-        return self._process.pid
+        return self._process
 
     def start(self, *launch: str) -> None:
         """Starts it and waits for its word that it is ready.
@@ -80,13 +79,13 @@ class BatchServer:
         entry = ("--under", str(self.data), "--entry", "deployments.batch_server.__main__:main", "--")
         module = ("tests.chaos.launch", *launch, *entry) if launch else ("deployments.batch_server",)
         with self._log.open("a") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", *module, "--port", str(self.port), "--data", str(self.data), *LOOPBACK],
+            self._process = ForkedModule(
+                *module,
+                *("--port", str(self.port), "--data", str(self.data), *LOOPBACK),
                 cwd=ROOT,
                 env=clean_environment(ROBOFLOW_API_KEY=API_KEY),
                 stdout=subprocess.PIPE,
                 stderr=log,
-                text=True,
             )
         assert self._process.stdout
         for line in self._process.stdout:
@@ -96,9 +95,8 @@ class BatchServer:
 
     def wait_for_kill(self) -> None:
         """Waits, within bounds, until it has been killed."""
-        assert self._process, "the batch server is not started"
-        self._process.communicate(timeout=KILL_SECONDS)
-        assert self._process.returncode == -signal.SIGKILL
+        self.process.communicate(timeout=KILL_SECONDS)
+        assert self.process.returncode == -signal.SIGKILL
         self._process = None
 
     def stop(self) -> None:
@@ -157,15 +155,15 @@ class House:
             options: further words for the command; they win over the house's own.
             variables: of the environment, likewise.
         """
-        python = ("-m", "tests.chaos.launch", "--under", str(self.runs), *launch, "--") if launch else PLAIN
+        module = ("tests.chaos.launch", "--under", str(self.runs), *launch, "--") if launch else ("flows.cli",)
         arguments = ["run", str(source or self.photos), "--workflow", WORKFLOW, "--platform", self.proxy.url]
-        child = subprocess.Popen(
-            [sys.executable, *python, *arguments, "--runs", str(self.runs), "--rerun", label, *options],
+        child = start_module(
+            *(*module, *arguments, "--runs", str(self.runs), "--rerun", label, *options),
             cwd=self.folder,
             env=clean_environment(**self.environment | variables),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
+            afresh="--constant" in launch,  # which others have copied once they are imported
         )
         with child:
             try:
@@ -188,7 +186,7 @@ class House:
         **different: Any,
     ) -> Outcome:
         """Runs the command and kills it at the first call that matches, to the server or through another proxy."""
-        kill = KillAt(lambda: child.pid, 0, moment, matching)
+        kill = KillAt(lambda: child, 0, moment, matching)
         # Armed once the command is there: what an earlier one has left under way on the server could match before.
         with self.start(label, *launch, **different) as child, armed(proxy or self.proxy, kill):
             return finish(child)

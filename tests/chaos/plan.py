@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
+import subprocess
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -125,14 +124,21 @@ NO_FAULTS = FaultPlan(share=0.0)
 class KillAt:
     """Kills a child of this process at one call, at one moment of it."""
 
-    pid_source: Callable[[], int]
-    """Asked at the moment of the kill; must name a child that this process started."""
+    child: Callable[[], subprocess.Popen[str]]
+    """Asked at the moment of the kill."""
     index: int
     """Which of the matching calls since the kill was armed, counted from 0."""
     moment: Moment
     matching: Matching = anything
     killed: threading.Event = field(default_factory=threading.Event, compare=False)
     """Set once the process is dead; its own, so that a kill that is slow to tell is not taken for the next one."""
+
+    def carry_out(self) -> None:
+        """Kills the child as ``kill -9`` does, and waits until it is dead."""
+        child = self.child()
+        child.kill()
+        child.wait()
+        self.killed.set()
 
 
 @dataclass
@@ -164,18 +170,3 @@ class Call:
     def done_upstream(self) -> bool:
         """Whether the upstream carried it out, known to the client or not."""
         return self.status is not None and self.status < 300
-
-
-def kill_child(pid: int) -> None:
-    """Ends a child of this process with SIGKILL and waits until it is dead, leaving it to its parent to reap.
-
-    Raises:
-        ChildProcessError: the pid is not a child of this process; nothing is killed.
-    """
-    ended = os.WEXITED | os.WNOWAIT
-    os.waitid(os.P_PID, pid, ended | os.WNOHANG)
-    os.kill(pid, signal.SIGKILL)
-    try:
-        os.waitid(os.P_PID, pid, ended)
-    except ChildProcessError:
-        return  # the test was faster and has reaped it

@@ -28,7 +28,6 @@ from tests.chaos.plan import (
     Matching,
     Moment,
     anything,
-    kill_child,
     nothing,
 )
 
@@ -185,12 +184,7 @@ class FaultProxy:
         return body.extend
 
     async def _carry_out(self, kill: KillAt) -> None:
-        try:
-            await asyncio.to_thread(kill_child, kill.pid_source())
-        except ChildProcessError:
-            self.problems.append("the process to kill is not a child of the test")
-        else:
-            kill.killed.set()
+        await asyncio.to_thread(kill.carry_out)
 
     async def _break(self, client: Peer, moment: Moment | None) -> None:
         if moment is Moment.MID_RESPONSE:

@@ -17,8 +17,8 @@ DEATHS = (
 
 
 def test_run_outlives_a_server_that_is_killed_again_and_again(house):
-    upload = KillAt(lambda: house.server.pid, 0, Moment.MID_REQUEST_BODY, sends_shard)
-    download = KillAt(lambda: house.server.pid, 0, Moment.MID_RESPONSE, downloads)
+    upload = KillAt(lambda: house.server.process, 0, Moment.MID_REQUEST_BODY, sends_shard)
+    download = KillAt(lambda: house.server.process, 0, Moment.MID_RESPONSE, downloads)
     with armed(house.proxy, upload), house.start("server") as child:
         house.server.wait_for_kill()
         for number, point in DEATHS:
@@ -35,8 +35,8 @@ def test_run_outlives_a_server_that_is_killed_again_and_again(house):
 
 def test_run_by_reference_outlives_a_server_that_is_killed_again_and_again(house, storage):
     storage.fill(house.photos, PHOTOS)
-    request = KillAt(lambda: house.server.pid, 0, Moment.MID_REQUEST_BODY, sends_references)
-    fetch = KillAt(lambda: house.server.pid, 3, Moment.MID_RESPONSE, fetches_photo)
+    request = KillAt(lambda: house.server.process, 0, Moment.MID_REQUEST_BODY, sends_references)
+    fetch = KillAt(lambda: house.server.process, 3, Moment.MID_RESPONSE, fetches_photo)
     with armed(house.proxy, request), house.start("server fetches", **storage.run) as child:
         house.server.wait_for_kill()
         house.server.start("--kill-at-fs", "0", "--only", "fsync references/*", "--after")

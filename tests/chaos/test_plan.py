@@ -1,10 +1,4 @@
-import os
-import subprocess
-import sys
-
-import pytest
-
-from tests.chaos.plan import ANSWERS, CUTS, SURVIVABLE, Fault, FaultPlan, kill_child
+from tests.chaos.plan import ANSWERS, CUTS, SURVIVABLE, Fault, FaultPlan
 
 
 def test_plan_draws_the_same_faults_for_the_same_seed():
@@ -26,14 +20,3 @@ def test_plan_hits_one_call_in_ten_with_every_kind():
 def test_every_fault_is_an_answer_or_a_cut():
     assert set(ANSWERS) | set(CUTS) == set(Fault)
     assert not set(ANSWERS) & set(CUTS)
-
-
-def test_kill_child_refuses_a_process_that_the_test_did_not_start():
-    with pytest.raises(ChildProcessError):
-        kill_child(os.getppid())
-
-
-def test_kill_child_leaves_a_dead_child_for_its_parent_to_reap():
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
-        kill_child(child.pid)
-        assert child.wait() == -9

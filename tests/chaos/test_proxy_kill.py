@@ -37,7 +37,7 @@ def run_and_kill(proxy: FaultProxy, method: str, moment: Moment) -> tuple[int, s
     """Starts the client and kills it at its second call with this method; gives its status and output."""
     address = proxy.url.removeprefix("http://").split(":")
     child = subprocess.Popen([sys.executable, "-c", PUTTER, *address], stdout=subprocess.PIPE, text=True)
-    kill = KillAt(lambda: child.pid, 1, moment, lambda called, path: called == method)
+    kill = KillAt(lambda: child, 1, moment, lambda called, path: called == method)
     with child, armed(proxy, kill):
         output, _ = child.communicate(timeout=10)
     return child.returncode, output
@@ -77,12 +77,4 @@ def test_kill_in_a_missing_body_falls_before_the_call(proxy):
 def test_kill_that_never_comes_due_kills_nobody(proxy):
     status, output = run_and_kill(proxy, "DELETE", Moment.BEFORE_FORWARD)
     assert (status, output) == (0, "0\n1\n2\n")
-    assert not proxy.killed.is_set()
-
-
-def test_kill_of_a_stranger_is_refused_and_reported(proxy):
-    with armed(proxy, KillAt(lambda: 1, 0, Moment.BEFORE_FORWARD)):
-        command = [sys.executable, "-c", PUTTER, *proxy.url.removeprefix("http://").split(":")]
-        assert subprocess.run(command, check=False, capture_output=True, timeout=10).returncode == 1
-    assert proxy.problems == ["the process to kill is not a child of the test"]
     assert not proxy.killed.is_set()

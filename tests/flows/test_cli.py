@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from PIL import Image
 from flows.prefect_server import prefect_service
 from tasks.core.settings import Settings
 from tasks.roboflow_api.platform import embedded_server
-from tests.commands import ENGINE_PYTHON, Outcome, clean_environment, darkroom
+from tests.commands import ENGINE_PYTHON, Outcome, clean_environment, darkroom, started
 from tests.deployments.batch_server.running import KEY, process_server
 from tests.images import make_image, make_images
 from tests.scripted import Reply, scripted_server
@@ -223,7 +223,9 @@ def test_damage_to_one_run_does_not_stop_another(place: Place) -> None:
 
 
 def test_interrupt_while_python_still_imports_ends_with_one_line(place: Place) -> None:
-    with started("run", "ok", "--workflow", "minimal", cwd=place.folder) as child:
+    command, pipe = [sys.executable, "-m", "flows.cli", "run", "ok", "--workflow", "minimal"], subprocess.PIPE
+    environment = clean_environment()
+    with subprocess.Popen(command, cwd=place.folder, env=environment, stdout=pipe, stderr=pipe, text=True) as child:
         wait_for(lambda: "libarrow" in Path(f"/proc/{child.pid}/maps").read_text(), "a library of the imports")
         assert_interrupted(child)
 
@@ -266,19 +268,6 @@ def test_interrupt_aborts_the_job_or_leaves_it_and_the_same_command_goes_on(
         assert again.last_line.group(2, 3, 4) == ("5", "0", "0")
         assert "it is restarted" in again.errors
         assert len(held.client.jobs("GET", "").json()["jobs"]) == 1
-
-
-@contextmanager
-def started(*arguments: str, cwd: Path, **extra: str) -> Iterator[subprocess.Popen[str]]:
-    """A command under way; what is left of it at the end is killed."""
-    command = [sys.executable, "-m", "flows.cli", *arguments]
-    pipe = subprocess.PIPE
-    environment = clean_environment(**extra)
-    with subprocess.Popen(command, cwd=cwd, env=environment, stdout=pipe, stderr=pipe, text=True) as child:
-        try:
-            yield child
-        finally:
-            child.kill()
 
 
 def assert_interrupted(child: subprocess.Popen[str]) -> None:

@@ -4,7 +4,6 @@ import io
 import json
 import os
 import subprocess
-import sys
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,10 +21,11 @@ from deployments.batch_server.engine.interface import Engine
 from deployments.batch_server.services import World
 from deployments.batch_server.serving import bind
 from deployments.batch_server.settings import ServerSettings
+from tests.forkserver.client import ROOT as ROOT
+from tests.forkserver.client import ForkedModule
 from tests.waiting import wait_for
 
 KEY = "test-key"
-ROOT = Path(__file__).parents[3]
 
 
 class ServerClient:
@@ -220,11 +220,9 @@ class ProcessServer:
 
     def __init__(self, data: Path, *arguments: str, module: str = "deployments.batch_server") -> None:
         self.data = data
-        command = [sys.executable, "-m", module, "--port", "0", "--data", str(data), *arguments]
-        environment = {**os.environ, "ROBOFLOW_API_KEY": KEY}
-        self.process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+        words = ("--port", "0", "--data", str(data), *arguments)
+        environment, pipe = {**os.environ, "ROBOFLOW_API_KEY": KEY, "PYTHONPATH": str(ROOT)}, subprocess.PIPE
+        self.process = ForkedModule(module, *words, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe)
         assert self.process.stdout is not None
         self.ready = self.process.stdout.readline()
         assert self.ready, self.process.communicate()[1]

@@ -20,13 +20,15 @@ Flushed = list[Path]
 
 
 @pytest.fixture
-def flushed(monkeypatch: pytest.MonkeyPatch) -> Flushed:
-    """Files and folders in the order in which they were flushed."""
+def flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Flushed:
+    """Files and folders of this test in the order in which they were flushed; servers of others write beside it."""
     found: Flushed = []
     flush = os.fsync
 
     def note(descriptor: int) -> None:
-        found.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        if path.is_relative_to(tmp_path):
+            found.append(path)
         flush(descriptor)
 
     monkeypatch.setattr(os, "fsync", note)

@@ -26,6 +26,7 @@ from tests.deployments.webhooks.running import (
     job_event,
     receiver,
 )
+from tests.forkserver.client import ForkedModule
 
 STATUS = {"type": "ingest-status-notification-v1", "success": True}
 NOWHERE = "http://127.0.0.1:9/api"
@@ -49,14 +50,9 @@ def start_and_fail(folder: Path, *arguments: str, **extra: str) -> str:
 @contextmanager
 def started(folder: Path, *arguments: str, **extra: str) -> Iterator[tuple[subprocess.Popen[str], Receiver]]:
     """The module as a process, once it is ready."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "deployments.webhooks", "--port", "0", *arguments],
-        cwd=folder,
-        env=environment(folder, **extra),
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
+    words, pipe = ("--port", "0", *arguments), subprocess.PIPE
+    variables = environment(folder, **extra)
+    with ForkedModule("deployments.webhooks", *words, cwd=folder, env=variables, stdout=pipe, stderr=pipe) as process:
         assert process.stdout is not None
         try:
             words = process.stdout.readline().split()
