@@ -67,6 +67,23 @@ def carry_out_request(request: RunRequest, settings: Settings) -> RunOutcome:
         return _pilot(target, staged) or _carry_on(target, staged, begun)
 
 
+def carry_on_run(request: RunRequest, key: str, settings: Settings) -> RunSummary:
+    """Finishes a run that was staged before, whatever its source holds by now.
+
+    Args:
+        request: what it was asked to do.
+        key: the run's.
+        settings: of platform and runs.
+
+    Raises:
+        BadInput: source, workflow or platform cannot be used any more.
+        RunFailed: the job failed, files are missing from the reconciliation, or an expectation was missed.
+    """
+    begun = time.monotonic()
+    with open_target(request, settings) as target:
+        return _carry_on(*staged_before(target, key), begun, resumed=True)
+
+
 def _pilot(target: Target, staged: Staged) -> Piloted | None:
     """Tries a run's first files where that is asked for; gives the outcome where the run ends with that.
 

@@ -6,6 +6,7 @@ from prefect import task
 from prefect.logging import get_run_logger
 
 from tasks.artifacts import show_link, show_table, watched
+from tasks.assets import batch_asset, materialized, place_asset
 from tasks.core.records import Ingested
 from tasks.retries import STEP
 from tasks.steps.context import Run
@@ -39,6 +40,7 @@ def ingest_files(run: Run, files: int) -> Ingested:
         ingested.parts,
         ingested.batch_id,
     )
+    materialized(batch_asset(run.platform, ingested.batch_id), place_asset(run.target.request.source))
     show_table("ingest", ingested.model_dump(), f"Batch `{ingested.batch_id}`")
     show_link("ingest", run.folder.ingest)
     return ingested

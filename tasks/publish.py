@@ -9,6 +9,7 @@ from prefect.artifacts import create_link_artifact
 from prefect.logging import get_run_logger
 
 from tasks.artifacts import show_table, shown_progress
+from tasks.assets import materialized, place_asset
 from tasks.core.run_folder import RunFolder
 from tasks.retries import STEP
 from tasks.steps.publish import Published, publish
@@ -30,6 +31,7 @@ def publish_results(folder: RunFolder, destination: Place) -> Published:
         published.url,
         published.sent,
     )
+    materialized(place_asset(published.url, f"results of run {folder.key}"), place_asset(str(folder.root)))
     show_table("publish", published.model_dump(), f"Published to `{published.url}`")
     create_link_artifact(
         _link(published.url), link_text=folder.key, key="publish-folder", description=f"Results in `{published.url}`"

@@ -6,6 +6,7 @@ from prefect import task
 from prefect.logging import get_run_logger
 
 from tasks.artifacts import show_link, show_markdown, show_rows, show_table
+from tasks.assets import batch_asset, materialized, place_asset
 from tasks.compare import show_comparison
 from tasks.core.progress import ambient
 from tasks.core.records import RunSummary, StepRecords
@@ -40,6 +41,8 @@ def summarize_run(run: Run, records: StepRecords, begun: float) -> RunSummary:
     summary = summarize(run, records, begun, show)
     ambient().advance("summarize", 1, 1)
     get_run_logger().info("summarize: %s", summary.line())
+    results = place_asset(str(summary.folder), f"run {summary.key}", summary.line())
+    materialized(results, batch_asset(run.platform, summary.batch_id))
     show_table("summarize", summary.model_dump(), f"Run `{summary.key}`")
     show_link("summarize", run.folder.summary)
     show_markdown("summary", markdown(summary), f"Run {summary.key}")

@@ -250,6 +250,20 @@ class Reaped(Record):
         return f"{self.looked} unfinished runs: {done}{f', {len(self.failed)} not reached' if self.failed else ''}"
 
 
+class Rescued(Record):
+    """What a look for results that nobody has fetched has done; runs are named by their keys."""
+
+    exported: tuple[str, ...] = ()
+    """Their results were fetched, and they are finished."""
+    failed: tuple[str, ...] = ()
+    """They could not be looked at, or not be finished."""
+
+    def line(self) -> str:
+        """The last line that the command line prints."""
+        failed = f"; {len(self.failed)} could not be: {', '.join(self.failed)}" if self.failed else ""
+        return f"{len(self.exported)} runs exported before the platform forgets them{failed}"
+
+
 class Replayed(Record):
     """What a replay has shown."""
 

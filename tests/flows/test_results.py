@@ -20,6 +20,7 @@ from flows.prefect_server import prefect_service
 from tasks.core.settings import Settings
 from tasks.roboflow_api.platform import embedded_server
 from tests.commands import ENGINE_PYTHON, ROOT, Outcome, darkroom
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.engine, pytest.mark.prefect_server]
 
@@ -122,6 +123,24 @@ def test_drift_is_a_table_a_warning_an_event_and_an_exit_status(desk: Desk) -> N
     same = desk.do("compare", desk.key, desk.key)
     assert same.status == 0
     assert same.output.splitlines()[-1] == f"run {desk.key} against {desk.key}: nothing beyond its limit"
+
+
+def test_lineage_leads_from_the_source_over_the_batch_to_what_is_published(desk: Desk) -> None:
+    published = desk.run("--destination", str(desk.folder / "published"))
+    assert published.status == 0, published.errors
+    batch, results = f"/local/batches/dr-{desk.key}", f"file://{desk.place(desk.key)}"
+    wanted = [("photos", batch), (batch, results), (results, f"file://{desk.folder}/published/{desk.key}")]
+
+    def links() -> set[tuple[str, str]]:
+        made = """SELECT related.resource_id, event.resource_id FROM event_resources AS related
+            JOIN events AS event ON event.id = related.event_id
+            WHERE event.event = 'prefect.asset.materialization.succeeded' AND related.resource_role = 'asset'"""
+        return {(str(source), str(asset)) for source, asset in desk.asked(made)}
+
+    def whole() -> bool:
+        return all(any(found[0].endswith(a) and found[1].endswith(b) for found in links()) for a, b in wanted)
+
+    wait_for(whole, f"the lineage {wanted}")
 
 
 def test_replay_gives_the_same_rows_and_tells_when_it_does_not(desk: Desk) -> None:

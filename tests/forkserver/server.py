@@ -46,7 +46,8 @@ class Aside(MetaPathFinder, Loader):
 
     def find_spec(self, name: str, path: object, target: ModuleType | None = None) -> ModuleSpec | None:
         """Called for each module that is not there yet."""
-        return ModuleSpec(name, self) if name in self._modules else None
+        module = self._modules.get(name)
+        return None if module is None else ModuleSpec(name, self, origin=module.__file__)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """The module itself, with all others put back as well."""
