@@ -20,6 +20,7 @@ from flows.suspending import (
     suspended_before,
     wake_others,
 )
+from flows.tagging import tag_flow_run
 from tasks.compare import compare_run
 from tasks.core.errors import RunFailed
 from tasks.core.journal import Journal
@@ -135,6 +136,7 @@ def _ask(target: Target, staged: Staged) -> None:
 
 def _carry_on(target: Target, staged: Staged, begun: float, *, resumed: bool = False) -> RunSummary:
     """What is left to do of a staged run."""
+    tag_flow_run(target.request, staged.key)
     with _held_run(target, staged, resumed=resumed) as run:
         _own(run)
         known = finished_as_asked(run, show_verdicts)

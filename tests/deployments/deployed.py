@@ -42,8 +42,9 @@ class Deployed:
     """A Prefect server on which the project's deployments are."""
 
     def __init__(self, url: str, environment: dict[str, str]) -> None:
+        self.url = url
         self.environment = environment
-        self.api = httpx.Client(base_url=url, timeout=30, trust_env=False, transport=Patient())
+        self.api = httpx.Client(base_url=f"{url}/api", timeout=30, trust_env=False, transport=Patient())
 
     def prefect(self, *arguments: str) -> None:
         """A ``prefect`` command, which must succeed."""
@@ -53,7 +54,7 @@ class Deployed:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
@@ -152,7 +153,7 @@ def deployments(home: Path) -> Iterator[Deployed]:
             DARKROOM_WEBHOOK_SECRET="a-secret-of-the-receiver",
             PREFECT_WORKER_QUERY_SECONDS="1",
         )
-        there = Deployed(f"{url}/api", environment)
+        there = Deployed(url, environment)
         there.prefect("work-pool", "create", "darkroom", "--type", "process")
         there.prefect("deploy", "--all")
         yield there

@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Iterator
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -13,14 +14,19 @@ import httpx
 import pyarrow.parquet as pq
 import pytest
 
+from tasks.core.run_folder import is_key
+from tests.browser.chromium import Browser
+from tests.browser.fixtures import *  # noqa: F403
 from tests.deployments.batch_server.media_host import Answer, media_host
 from tests.deployments.batch_server.running import ProcessServer, process_server
 from tests.deployments.deployed import ENDS, Deployed, deployments
+from tests.deployments.prefect_ui import PrefectUi
 from tests.images import make_images
 from tests.waiting import wait_for
 
 HELD = "tests.deployments.batch_server.held_server"
 IMAGES = 5
+NAMES = ("images", "nightly", "survey", "replay", "compile", "reap", "expiry")
 
 pytestmark = [pytest.mark.engine, pytest.mark.prefect_server]
 
@@ -60,12 +66,17 @@ def test_nightly_runs_take_what_is_new_and_wait_to_be_switched_on(deployed: Depl
     assert nightly["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
 
 
-@pytest.mark.parametrize(
-    "name", ["stage-source/survey", "replay-run/replay", "compile-model/compile", "reap-runs/reap"]
-)
-def test_other_flows_are_deployed(deployed: Deployed, name: str) -> None:
-    schema = deployed.deployment(name)["parameter_openapi_schema"]
-    assert [name for name, field in schema["properties"].items() if not field.get("description")] == []
+def test_each_deployment_is_described_tagged_versioned_and_limited_and_no_schedule_is_on(deployed: Deployed) -> None:
+    found = deployed.api.post("deployments/filter", json={}).raise_for_status().json()
+    assert {deployment["name"] for deployment in found} == set(NAMES)
+    for deployment in found:
+        assert deployment["description"] and deployment["version"] == version("darkroom")
+        assert "darkroom" in deployment["tags"]
+        assert deployment["enforce_parameter_schema"]
+        assert deployment["concurrency_options"]["collision_strategy"] in ("ENQUEUE", "CANCEL_NEW")
+        assert [schedule for schedule in deployment["schedules"] if schedule["active"]] == []
+        fields = deployment["parameter_openapi_schema"]["properties"]
+        assert [name for name, field in fields.items() if not field.get("description")] == []
 
 
 @pytest.mark.parametrize(
@@ -87,15 +98,102 @@ def test_wrong_values_are_refused_by_the_form(deployed: Deployed, wrong: dict[st
     assert said in refused.text
 
 
-def test_worker_runs_the_deployment(working: Deployed, tmp_path: Path) -> None:
-    make_images(tmp_path / "source", 5)
-    flow_run = working.started(source=str(tmp_path / "source"), workflow="minimal", runs=str(tmp_path / "runs"))
+def test_images_are_processed_and_replayed_and_each_night_only_what_is_new(working: Deployed, tmp_path: Path) -> None:
+    make_images(tmp_path / "source", IMAGES)
+    place = {"runs": str(tmp_path / "runs")}
+    asked = {"source": str(tmp_path / "source"), "workflow": "minimal"} | place
+    flow_run = working.started(**asked)
     assert working.reached(flow_run, *ENDS) == "Completed"
-    (folder,) = (path for path in (tmp_path / "runs").iterdir() if not path.name.startswith("."))
-    assert pq.read_table(folder / "results.parquet").num_rows == 5
+    (folder,) = folders(tmp_path / "runs")
+    assert pq.read_table(folder / "results.parquet").num_rows == IMAGES
+    assert {"stage", "ingest", "launch", "wait", "export", "summarize", "summary"} <= artifacts_of(working, flow_run)
+    tags = {f"source:{asked['source']}", "workflow:minimal", f"run:{folder.name}"}
+    assert tags <= set(working.flow_run(flow_run)["tags"])
+    replay = working.started("replay-run/replay", run=folder.name[:6], **place)
+    assert working.reached(replay, *ENDS) == "Completed"
+    assert "replay" in artifacts_of(working, replay)
+    nights = []
+    for new in (0, 2):
+        make_images(tmp_path / "source", new, start=IMAGES)
+        nights.append(working.started("process-images/nightly", **asked))
+        assert working.reached(nights[-1], *ENDS) == "Completed"
+    rows = sorted(pq.read_table(run / "results.parquet").num_rows for run in folders(tmp_path / "runs"))
+    assert rows == [2, IMAGES, IMAGES]
+
+
+def test_person_starts_a_run_from_the_form_sees_it_complete_and_opens_its_artifacts(
+    working: Deployed, browser: Browser, tmp_path: Path
+) -> None:
+    make_images(tmp_path / "source", IMAGES)
+    asked = {"source": str(tmp_path / "source"), "workflow": "minimal", "runs": str(tmp_path / "runs")}
+    with browser.page(1400, 1000) as page:
+        PrefectUi(page, working.url, "images").start(working.deployment()["id"], **asked)
+    named = f"minimal on {asked['source']}"
+    of_source = {"flow_runs": {"name": {"any_": [named]}}}
+    found = partial(working.api.post, "flow_runs/filter", json=of_source)
+    (flow_run,) = wait_for(lambda: found().raise_for_status().json(), "the flow run of the form", timeout=90)
+    assert working.reached(flow_run["id"], *ENDS) == "Completed"
+    (folder,) = folders(tmp_path / "runs")
+    ids = {artifact["key"]: artifact["id"] for artifact in listed_artifacts(working, flow_run["id"])}
+    with browser.page(1400, 1000) as page:
+        ui = PrefectUi(page, working.url, "images")
+        ui.flow_run(flow_run["id"], named, f"run:{folder.name}", "Completed", "summary", "wait-progress")
+        ui.artifact(ids["summary"], "summary", f"Processed\t{IMAGES}", f"Run {folder.name}")
+        ui.artifact(ids["wait-progress"], "progress", "Progress: 100%")
+        ui.artifact(ids["stage"], "table", "7 Items", folder.name)
+
+
+def test_survey_writes_a_manifest_and_sends_nothing(working: Deployed, tmp_path: Path) -> None:
+    make_images(tmp_path / "source", IMAGES)
+    survey = working.started("stage-source/survey", source=str(tmp_path / "source"), runs=str(tmp_path / "runs"))
+    assert working.reached(survey, *ENDS) == "Completed"
+    (manifest,) = (tmp_path / "runs" / "manifests").glob("*.parquet")
+    assert pq.read_table(manifest).num_rows == IMAGES
+    assert folders(tmp_path / "runs") == []
+
+
+def test_model_is_compiled_or_it_is_told_why_not(working: Deployed, held: ProcessServer) -> None:
+    asked = {"model": "some-project/3", "platform": held.client.url, "devices": ["nvidia-t4"]}
+    compilation = working.started("compile-model/compile", **asked)
+    assert working.reached(compilation, *ENDS) == "Failed"
+    assert "TensorRT" in working.flow_run(compilation)["state"]["message"]
+
+
+def test_results_that_nobody_fetched_are_fetched_before_they_are_forgotten(
+    working: Deployed, held: ProcessServer, tmp_path: Path
+) -> None:
+    flow_run, job = working.begun(held, tmp_path, IMAGES, on_cancel="leave")
+    working.set_state(flow_run, "CANCELLING", "Cancelling")
+    assert working.reached(flow_run, *ENDS) == "Cancelled"
+    held.process.send_signal(signal.SIGUSR1)
+    assert not held.client.finished(job)["error"]
+    place = {"runs": str(tmp_path / "runs")}
+    expiry = working.started("export-expiring/expiry", within_hours=100, **place)
+    assert working.reached(expiry, *ENDS) == "Completed"
+    (folder,) = folders(tmp_path / "runs")
+    assert not (folder / "summary.parquet").exists()
+    expiry = working.started("export-expiring/expiry", within_hours=168, **place)
+    assert working.reached(expiry, *ENDS) == "Completed"
+    assert {"export", "summary", "expiry"} <= artifacts_of(working, expiry)
+    assert pq.read_table(folder / "results.parquet").num_rows == IMAGES
+    assert len(held.client.jobs("GET", "").json()["jobs"]) == 1
+
+
+def folders(runs: Path) -> list[Path]:
+    """The folders of the runs."""
+    return [path for path in runs.iterdir() if is_key(path.name)]
+
+
+def artifacts_of(working: Deployed, flow_run: str) -> set[str]:
+    """The keys of what a flow run shows."""
+    return {artifact["key"] for artifact in listed_artifacts(working, flow_run)}
+
+
+def listed_artifacts(working: Deployed, flow_run: str) -> list[dict[str, Any]]:
+    """What a flow run shows."""
     of_run = {"artifacts": {"flow_run_id": {"any_": [flow_run]}}}
-    artifacts = working.api.post("artifacts/filter", json=of_run).raise_for_status().json()
-    assert {"stage", "ingest", "launch", "wait", "export", "summary"} <= {artifact["key"] for artifact in artifacts}
+    found: list[dict[str, Any]] = working.api.post("artifacts/filter", json=of_run).raise_for_status().json()
+    return found
 
 
 @pytest.fixture
@@ -186,7 +284,7 @@ def test_suspended_run_holds_no_process_and_is_resumed_by_reap(
     reap = working.started("reap-runs/reap", runs=str(tmp_path / "runs"))
     assert working.reached(reap, *ENDS) == "Completed"
     assert working.reached(flow_run, *ENDS) == "Completed"
-    (folder,) = (path for path in (tmp_path / "runs").iterdir() if not path.name.startswith("."))
+    (folder,) = folders(tmp_path / "runs")
     assert pq.read_table(folder / "results.parquet").num_rows == IMAGES
     assert len(held.client.jobs("GET", "").json()["jobs"]) == 1
 
