@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from prefect.logging import get_run_logger
 
 from flows.suspending import (
     asked_before,
@@ -23,9 +19,7 @@ from flows.suspending import (
 from flows.tagging import tag_flow_run
 from tasks.compare import compare_run
 from tasks.core.errors import RunFailed
-from tasks.core.journal import Journal
-from tasks.core.progress import Silent
-from tasks.core.records import NothingNew, Piloted, RunOutcome, RunSummary, Staged, StepRecords
+from tasks.core.records import NothingNew, Piloted, RunOutcome, RunSummary, Staged
 from tasks.core.request import RunRequest
 from tasks.core.run_folder import RunFolder, keep_request
 from tasks.core.settings import Settings
@@ -34,9 +28,10 @@ from tasks.export import export_results
 from tasks.ingest import ingest_files
 from tasks.launch import launch_job
 from tasks.pilot import show_pilot
+from tasks.pipeline import hold_run
 from tasks.publish import publish_results
 from tasks.stage import stage_media
-from tasks.steps.conclude import bring_home, complete, kept, place_of, remember
+from tasks.steps.conclude import bring_home, complete, place_of, remember
 from tasks.steps.context import Run, Target
 from tasks.steps.estimating import check_budget, estimate, known_bytes, measure, piloted, verdicts
 from tasks.steps.flow_runs import forget_suspension, note_owner
@@ -111,12 +106,13 @@ def _pilot(target: Target, staged: Staged) -> Piloted | None:
 
 def _finished_pilot(target: Target) -> RunFolder:
     """The folder of a pilot, which is processed where that was not done before."""
-    begun, staged = time.monotonic(), stage_media(target)
+    begun = time.monotonic()
+    staged = stage_media(target)
     assert isinstance(staged, Staged), "a pilot is not incremental"
-    with _held_run(target, staged) as run:
+    with hold_run(target, staged, begun) as run:
         _own(run)
         if finished_as_asked(run) is None:
-            process_kept(run, staged, begun)
+            process_kept(run, staged.to_send)
         bring_home(run)
     return run.folder
 
@@ -130,46 +126,51 @@ def _approved(target: Target, key: str) -> tuple[Target, Staged]:
 
 def _ask(target: Target, staged: Staged) -> None:
     """Has a person say whether a run goes on after its pilot."""
-    with _held_run(target, staged) as run:
+    with hold_run(target, staged) as run:
         suspend_until_approved(run)
 
 
 def _carry_on(target: Target, staged: Staged, begun: float, *, resumed: bool = False) -> RunSummary:
     """What is left to do of a staged run."""
     tag_flow_run(target.request, staged.key)
-    with _held_run(target, staged, resumed=resumed) as run:
+    with hold_run(target, staged, begun, resumed=resumed) as run:
         _own(run)
         known = finished_as_asked(run, show_verdicts)
         if known is not None and target.request.comparison.against:
             compare_run(run)
         try:
-            return _conclude(run, known or process_kept(run, staged, begun))
+            return _conclude(run, known or process_kept(run, staged.to_send))
         except RunFailed:
             forget_suspension(run, own_id())
             bring_home(run)
             raise
 
 
-def process_kept(run: Run, staged: Staged, begun: float) -> RunSummary:
+def process_kept(run: Run, files: int) -> RunSummary:
     """:func:`process`, with what there is of the run in its bucket before, after each step, and when it fails."""
     bring_home(run)
     try:
-        return process(run, staged, begun)
+        return process(run, files)
     except RunFailed:
         bring_home(run)
         raise
 
 
-def process(run: Run, staged: Staged, begun: float) -> RunSummary:
-    """The steps after staging, on a run that this process holds."""
-    suspend_until_arrived(run, staged.to_send)
-    ingested = ingest_files(run, staged.to_send)
+def process(run: Run, files: int) -> RunSummary:
+    """The steps after staging, on a run that this process holds.
+
+    Args:
+        run: the run.
+        files: files to send.
+    """
+    suspend_until_arrived(run, files)
+    ingest_files(run)
     with leaving_no_job(run):
-        launched = launch_job(run)
+        launch_job(run)
         suspend_until_ended(run)
-        finished = wait_for_job(run)
-    exported = export_results(run, finished)
-    return summarize_run(run, StepRecords(staged, ingested, launched, finished, exported), begun)
+        wait_for_job(run)
+    export_results(run)
+    return summarize_run(run)
 
 
 def _conclude(run: Run, summary: RunSummary) -> RunSummary:
@@ -190,18 +191,6 @@ def _conclude(run: Run, summary: RunSummary) -> RunSummary:
         published = publish_results(run.folder, run.target.destination).url
     remember(run)
     return summary.model_copy(update={"place": place_of(run), "published": published, "datasets": datasets})
-
-
-@contextmanager
-def _held_run(target: Target, staged: Staged, *, resumed: bool = False) -> Iterator[Run]:
-    """The staged run with its journal, held against other processes."""
-    folder = RunFolder(staged.folder)
-
-    def tell() -> None:
-        get_run_logger().warning("run %s is under way in another process: waiting for it", staged.key)
-
-    with folder.held(tell), Journal(folder.journal) as journal:
-        yield kept(Run(target, folder, journal, Silent(), resumed=resumed))
 
 
 def _own(run: Run) -> None:

@@ -123,7 +123,7 @@ def suspend_until_arrived(run: Run, files: int) -> None:
     Raises:
         Pause: as above.
     """
-    if run.target.request.wait.mode != "suspend" or not send_files(run, files):
+    if run.target.request.wait.mode != "suspend" or not send_files(run):
         return
     left = note_suspension(run, own_id(), INGEST, run.target.url_hours, run.timing.now())
     if left > 0:  # else the step itself says what is missing

@@ -8,18 +8,19 @@ from prefect.logging import get_run_logger
 from tasks.artifacts import show_link, show_table, watched
 from tasks.core.records import Exported, Finished
 from tasks.retries import STEP
-from tasks.steps.context import Run
+from tasks.steps.context import WAIT, Run
 from tasks.steps.export import export
 
 
 @task(name="export", task_run_name="export", **STEP)
-def export_results(run: Run, finished: Finished) -> Exported:
+def export_results(run: Run) -> Exported:
     """Fetches the export stage's batch and turns it into ``results.parquet`` and ``predictions.parquet``.
 
     Raises:
+        BadInput: the job has not been waited for.
         BadInput: there is no such stage or part, or the chosen parts hold no results.
     """
-    exported = export(watched(run, "export"), finished)
+    exported = export(watched(run, "export"), run.record_of(WAIT, Finished))
     get_run_logger().info(
         "export: %d results, %d predictions, %d files, %.1f MB",
         exported.rows,

@@ -9,24 +9,20 @@ from tasks.artifacts import show_link, show_markdown, show_rows, show_table
 from tasks.assets import batch_asset, materialized, place_asset
 from tasks.compare import show_comparison
 from tasks.core.progress import ambient
-from tasks.core.records import RunSummary, StepRecords
+from tasks.core.records import RunSummary
 from tasks.results.expectations import Verdict
 from tasks.retries import STEP
 from tasks.steps.context import Run
 from tasks.steps.judging import Judgement
-from tasks.steps.summarize import summarize
+from tasks.steps.summarize import records_of, summarize
 
 
 @task(name="summarize", task_run_name="summarize", **STEP)
-def summarize_run(run: Run, records: StepRecords, begun: float) -> RunSummary:
+def summarize_run(run: Run) -> RunSummary:
     """Accounts for every staged file, draws the report, and writes ``summary.parquet``, last of all.
 
-    Args:
-        run: the run.
-        records: what the steps before have left.
-        begun: when the flow began, on the run's monotonic clock.
-
     Raises:
+        BadInput: a step before has not been carried out.
         RunIncomplete: files are missing from the reconciliation.
         RunFailed: not one file could be processed.
         ExpectationsMissed: the results are not what was expected of them.
@@ -38,7 +34,7 @@ def summarize_run(run: Run, records: StepRecords, begun: float) -> RunSummary:
         if run.target.request.comparison.against:
             show_comparison(judgement.comparison)
 
-    summary = summarize(run, records, begun, show)
+    summary = summarize(run, records_of(run), run.begun, show)
     ambient().advance("summarize", 1, 1)
     get_run_logger().info("summarize: %s", summary.line())
     results = place_asset(str(summary.folder), f"run {summary.key}", summary.line())

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal, TypeVar
 
-from tasks.core.errors import RunIncomplete
+from tasks.core.errors import BadInput, RunIncomplete
 from tasks.core.identity import remote_id
 from tasks.core.journal import Journal
 from tasks.core.progress import Progress
@@ -80,6 +81,7 @@ class Run:
         say: given news for that person.
         on_step: called when a step has left its record.
         resumed: the flow run goes on where it suspended itself.
+        begun: when this process began with it, on the clock of ``timing``.
     """
 
     target: Target
@@ -91,6 +93,7 @@ class Run:
     say: Callable[[str], None] = logging.getLogger(__name__).info
     on_step: Callable[[], None] = _nothing
     resumed: bool = False
+    begun: float = field(default_factory=time.monotonic)
 
     @property
     def platform(self) -> Platform:
@@ -121,6 +124,17 @@ class Run:
         self.journal.confirm(step, "record", record=made.model_dump(mode="json"))
         self.on_step()
         return made
+
+    def record_of(self, step: str, record: type[R]) -> R:
+        """The record that a step has left.
+
+        Raises:
+            BadInput: it has not been carried out.
+        """
+        known = self.journal.confirmed(step, "record")
+        if known is None:
+            raise BadInput(f"run {self.folder.key} has not gone through its step {step}: carry it out first")
+        return record.model_validate(known["record"])
 
 
 def gone(run: Run, what: str) -> RunIncomplete:

@@ -12,18 +12,36 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from tasks.core.errors import RunFailed, RunIncomplete
-from tasks.core.records import Exported, RunSummary, StepRecords
+from tasks.core.records import Exported, Finished, Ingested, Launched, RunSummary, StepRecords
 from tasks.core.run_folder import keep_request, read_lock
 from tasks.media.manifest import ManifestRow, read_manifest
 from tasks.results.expectations import watched_classes
 from tasks.results.facts import RunFacts, read_facts, seconds_of
 from tasks.results.tables import Failure, write_failures
-from tasks.steps.context import Run
+from tasks.steps.collecting import STEP as EXPORT
+from tasks.steps.context import INGEST, WAIT, Run
 from tasks.steps.job_record import IMAGE_FAILED
 from tasks.steps.judging import Show, judge_run
+from tasks.steps.launch import STEP as LAUNCH
 from tasks.steps.reporting import draw_report
+from tasks.steps.stage import load_staged
 
 SHOWN_MISSING = 5
+
+
+def records_of(run: Run) -> StepRecords:
+    """What the steps before have left, in the run's folder and journal.
+
+    Raises:
+        BadInput: one of them has not been carried out.
+    """
+    return StepRecords(
+        load_staged(run.folder),
+        run.record_of(INGEST, Ingested),
+        run.record_of(LAUNCH, Launched),
+        run.record_of(WAIT, Finished),
+        run.record_of(EXPORT, Exported),
+    )
 
 
 def summarize(run: Run, records: StepRecords, begun: float, show: Show = lambda _judgement: None) -> RunSummary:

@@ -336,11 +336,11 @@ def test_failed_run_is_brought_to_its_bucket_as_well(
     s3.put("photos/a.png", photos[0])
     run = fetching.staged(source=f"{s3.url}/photos", runs=f"{s3.url}/runs", transfer="reference")
 
-    def fails(run: Run, _staged: Staged, _begun: float) -> RunSummary:
+    def fails(run: Run, _files: int) -> RunSummary:
         run.folder.report.write_text("what went wrong")
         raise RunFailed("it did not go well")
 
     monkeypatch.setattr(running, "process", fails)
     with pytest.raises(RunFailed):
-        running.process_kept(run, load_staged(run.folder), 0.0)
+        running.process_kept(run, load_staged(run.folder).to_send)
     assert s3.get(f"runs/{run.folder.key}/report.html") == b"what went wrong"
