@@ -14,6 +14,8 @@ ARGS ?=
 TESTS ?= tests
 JOBS ?= 2
 BENCH ?=
+IMAGE_VERSION ?= latest
+IMAGE_OPTIONS ?=
 
 export UV_NO_PROGRESS = 1
 export UV_PYTHON_DOWNLOADS = never
@@ -35,6 +37,17 @@ run: setup samples ## Process sample photographs; SOURCE=DIR WORKFLOW=ID for you
 samples: setup
 	@if [ "$(SOURCE)" = "$(SAMPLES)" ]; then .venv-engine/bin/python deployments/samples.py $(SAMPLES); fi
 
+.PHONY: up
+up: setup samples ## Start Prefect, a worker, the batch server and the receiver here; PREFECT_PORT, SERVER_PORT, RECEIVER_PORT
+	@$(BIN)/python -m deployments.stack up \
+		$(if $(PREFECT_PORT),--prefect-port $(PREFECT_PORT)) \
+		$(if $(SERVER_PORT),--server-port $(SERVER_PORT)) \
+		$(if $(RECEIVER_PORT),--receiver-port $(RECEIVER_PORT))
+
+.PHONY: down
+down: ## End what `make up` started
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m deployments.stack down; fi
+
 .PHONY: test
 test: setup .venv-readers/ready .venv-emulators/ready .venv-emulators/azurite/ready ## Run all tests; TESTS=path for some
 	@$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(TESTS)
@@ -52,6 +65,19 @@ contract: setup .venv-contract/ready .venv-emulators/ready ## Install the offici
 .PHONY: bench
 bench: setup .venv-contract/ready .venv-readers/ready .venv-emulators/ready ## Measure side by side with the engine and the official client
 	@$(BIN)/python -m tests.benchmarks $(BENCH)
+
+.PHONY: image
+image: ## Build the images darkroom and darkroom-server; IMAGE_OPTIONS for docker build
+	@for target in pipeline server; do \
+		docker build $(IMAGE_OPTIONS) -f deployments/Dockerfile --target $$target \
+			--build-arg VERSION=$(IMAGE_VERSION) --build-arg REVISION="$$(git rev-parse HEAD)" \
+			--build-arg SOURCE_DATE_EPOCH="$$(git log -1 --format=%ct)" \
+			-t "darkroom$$([ $$target = pipeline ] || echo -$$target):$(IMAGE_VERSION)" .; \
+	done
+
+.PHONY: variants
+variants: .venv/ready ## Make the deployments for containers anew from prefect.yaml
+	@$(BIN)/python -m deployments.stack.variants
 
 .PHONY: lock
 lock: $(UV) ## Resolve the locks anew
@@ -78,7 +104,7 @@ NPM_OPTIONS := --ignore-scripts --no-audit --no-fund --no-update-notifier --logl
 WITHOUT_SCREEN := 'opencv-python; python_version < "3"' 'opencv-contrib-python; python_version < "3"'
 
 .PHONY: clean
-clean: ## Remove the environments and everything under .darkroom; runs stay
+clean: down ## Remove the environments and everything under .darkroom; runs stay
 	rm -rf .venv .venv-engine .venv-contract .venv-readers .venv-emulators .venv-tools .darkroom
 
 $(UV): tools.lock

@@ -7,9 +7,9 @@ from typing import Annotated
 from prefect import flow
 from pydantic import Field
 
+from flows.secrets_by_name import flow_settings
 from tasks.compilation import run_compilation
 from tasks.core.records import Compiled
-from tasks.core.settings import load_settings
 from tasks.roboflow_api.models import CompilationDevice
 from tasks.roboflow_api.platform import CLOUD, open_platform
 from tasks.steps.compiling import DEADLINE_HOURS, Compilation, CompilationOptions, Hours, Label
@@ -32,8 +32,9 @@ def compile_model(
     Args:
         model: Id of the model. Example: my-project/3
         devices: Devices that it is compiled for. Empty: the platform's choice. Example: ["nvidia-t4", "nvidia-l4"]
-        platform: Where it is compiled: roboflow (the cloud, with the worker's ROBOFLOW_API_KEY), or the URL of a batch
-            server that can. Darkroom's own server has no TensorRT: there, the job ends as failed. Never a key.
+        platform: Where it is compiled: roboflow (the cloud, with the worker's ROBOFLOW_API_KEY), the URL of a batch
+            server that can, or block:NAME, a Roboflow Platform block. Darkroom's own server has no TensorRT: there,
+            the job ends as failed. Never a key.
         rerun: Any text, to have the same model compiled afresh, after a failed try in particular; the same text finds
             that job again.
         deadline_hours: Hours after which the run gives up waiting; the job itself goes on.
@@ -48,5 +49,5 @@ def compile_model(
         JobTimedOut: the deadline has passed.
     """
     options = CompilationOptions(devices=devices, rerun=rerun, deadline_hours=deadline_hours)
-    with open_platform(platform, load_settings()) as opened:
+    with open_platform(platform, flow_settings()) as opened:
         return run_compilation(Compilation(opened, model, options))

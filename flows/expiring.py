@@ -10,12 +10,12 @@ from prefect.logging import get_run_logger
 from pydantic import Field
 
 from flows.running import carry_on_run
+from flows.secrets_by_name import flow_settings, storage_credentials
 from tasks.artifacts import show_table
 from tasks.core.errors import DarkroomError, RunFailed
 from tasks.core.records import Rescued
 from tasks.core.redaction import redact
 from tasks.core.request import RunRequest
-from tasks.core.settings import load_settings
 from tasks.steps.expiring import find_unfetched
 from tasks.steps.runs import open_runs
 
@@ -25,7 +25,9 @@ HOURS_BEFORE = 48.0
 
 @flow(name="export-expiring", persist_result=False)
 def export_expiring(
-    within_hours: Annotated[float, Field(gt=0, le=DAYS_KEPT * 24)] = HOURS_BEFORE, runs: str = ""
+    within_hours: Annotated[float, Field(gt=0, le=DAYS_KEPT * 24)] = HOURS_BEFORE,
+    runs: str = "",
+    credentials: str = "",
 ) -> Rescued:
     """Finish the runs whose job is done and whose results nobody has fetched, before the platform forgets them.
 
@@ -35,6 +37,8 @@ def export_expiring(
     Args:
         within_hours: Only runs whose data ends within so many hours; the time of a person who might finish them.
         runs: Folder, here or in a bucket, that holds the runs. Empty: DARKROOM_RUNS, or ./runs
+        credentials: Prefect block with the credentials for buckets. Empty: the worker's own, and those that each run
+            was begun with. Example: aws-credentials/mine
 
     Returns:
         Which runs were finished.
@@ -43,14 +47,16 @@ def export_expiring(
         BadInput: the place of the runs cannot be read.
         RunFailed: some could not be finished; the others are.
     """
-    settings, logger = load_settings(), get_run_logger()
+    settings, logger = flow_settings(), get_run_logger()
     before = datetime.now(UTC) + timedelta(hours=within_hours)
-    found, failed = find_unfetched(open_runs(runs or settings.runs, settings), settings, before, logger.warning)
     exported = []
+    with storage_credentials(credentials):
+        found, failed = find_unfetched(open_runs(runs or settings.runs, settings), settings, before, logger.warning)
     for run in found:
         logger.info("expiry: run %s is fetched; the platform forgets it at %s", run.key, run.ends.isoformat())
         try:
-            exported.append(carry_on_run(_at_work(run.request), run.key, settings).key)
+            with storage_credentials(run.request.credentials or credentials):
+                exported.append(carry_on_run(_at_work(run.request), run.key, settings).key)
         except DarkroomError as error:
             logger.warning("expiry: run %s could not be finished: %s", run.key, redact(str(error)))
             failed.append(run.key)

@@ -15,24 +15,27 @@ from prefect.flows import Flow
 from prefect.logging import get_run_logger
 from prefect.logging.loggers import flow_run_logger
 
+from flows.secrets_by_name import flow_settings, platform_login, storage_credentials
 from tasks.artifacts import show_table
 from tasks.core.errors import DarkroomError
 from tasks.core.records import Reaped
 from tasks.core.redaction import redact
-from tasks.core.settings import Settings, load_settings
+from tasks.core.settings import Settings
 from tasks.flow_runs import PrefectFlowRuns
 from tasks.steps.reaping import Outcome, Platforms, act_on_claim, reap, stop_lost, unfinished
 from tasks.steps.runs import open_runs
 
 
 @flow(name="reap-runs", persist_result=False)
-def reap_runs(runs: str = "") -> Reaped:
+def reap_runs(runs: str = "", credentials: str = "") -> Reaped:
     """Abort the jobs of runs that were cancelled or crashed, and resume the suspended ones whose job has ended.
 
     It is meant for a schedule: hooks do not always fire, and notifications get lost.
 
     Args:
         runs: Folder, here or in a bucket, that holds the runs. Empty: DARKROOM_RUNS, or ./runs
+        credentials: Prefect block with the credentials for buckets. Empty: the worker's own. Example:
+            aws-credentials/mine
 
     Returns:
         How many unfinished runs there are, and what was done.
@@ -40,8 +43,8 @@ def reap_runs(runs: str = "") -> Reaped:
     Raises:
         BadInput: the place of the runs cannot be read.
     """
-    settings, now = load_settings(), datetime.now(UTC)
-    with get_client(sync_client=True) as client:
+    settings, now = flow_settings(), datetime.now(UTC)
+    with storage_credentials(credentials), get_client(sync_client=True) as client:
         opened = open_runs(runs or settings.runs, settings)
         reaped = reap(opened, settings, PrefectFlowRuns(client), partial(get_run_logger().warning, "reap: %s"), now)
     show_table("reap", reaped.model_dump(), reaped.line())
@@ -53,9 +56,10 @@ def stop_on_end(flow: Flow[..., Any], flow_run: FlowRun, state: State) -> None:
 
     It may run in a process that knows nothing of the flow, so it finds the run by the flow run's id.
     """
-    settings, logger = load_settings(), flow_run_logger(flow_run, flow)
-    runs = open_runs(str(flow_run.parameters.get("runs") or settings.runs), settings)
+    settings, logger = flow_settings(), flow_run_logger(flow_run, flow)
     with ExitStack() as stack:
+        stack.enter_context(storage_credentials(str(flow_run.parameters.get("credentials") or "")))
+        runs = open_runs(str(flow_run.parameters.get("runs") or settings.runs), settings)
         platforms = Platforms(settings, stack)
         for run in unfinished(runs):
             if run.owner.flow_run != str(flow_run.id) or not run.owner.leaves_job:
@@ -84,7 +88,7 @@ def follow_up(key: str, settings: Settings, runs: str) -> Outcome:
         if found is None:
             return Outcome.NOTHING
         with get_client(sync_client=True) as client:
-            return act_on_claim(found, settings, PrefectFlowRuns(client))
+            return act_on_claim(found, settings.with_blocks(platform_login), PrefectFlowRuns(client))
 
 
 def tell_prefect(event: str, key: str, payload: dict[str, Any]) -> None:
@@ -95,4 +99,5 @@ def tell_prefect(event: str, key: str, payload: dict[str, Any]) -> None:
         key: the run's key.
         payload: what was notified.
     """
-    emit_event(event, resource={"prefect.resource.id": f"darkroom.run.{key}"}, payload=payload)
+    resource = {"prefect.resource.id": f"darkroom.run.{key}", "darkroom.outcome": str(payload.get("outcome", ""))}
+    emit_event(event, resource=resource, payload=payload)

@@ -8,6 +8,7 @@ from typing import Annotated
 from prefect import flow
 from pydantic import Field
 
+from flows.secrets_by_name import storage_credentials
 from tasks.core.records import Surveyed
 from tasks.core.settings import load_settings
 from tasks.steps.runs import runs_folder
@@ -19,7 +20,9 @@ MANIFESTS = "manifests"
 
 
 @flow(name="stage-source", flow_run_name="stage {source}", persist_result=False)
-def stage_source(source: Annotated[str, Field(min_length=1)], references: str = "", runs: str = "") -> Surveyed:
+def stage_source(
+    source: Annotated[str, Field(min_length=1)], references: str = "", runs: str = "", credentials: str = ""
+) -> Surveyed:
     """List a source, check its files and write its manifest; nothing is sent anywhere.
 
     Args:
@@ -28,6 +31,8 @@ def stage_source(source: Annotated[str, Field(min_length=1)], references: str = 
             Empty: none are made. Example: references.jsonl
         runs: Folder that holds the runs; the manifest goes into its folder manifests, for runs in a bucket into the one
             that they are worked on in. Empty: DARKROOM_RUNS, or ./runs
+        credentials: Prefect block with the credentials for buckets. Empty: the worker's own. Example:
+            aws-credentials/mine
 
     Returns:
         What was found: counts, sizes, why files were rejected, and the manifest's path.
@@ -38,5 +43,6 @@ def stage_source(source: Annotated[str, Field(min_length=1)], references: str = 
     settings = load_settings()
     folder = runs_folder(runs or settings.runs, settings)
     signing = Signing(Path(references), settings.url_hours) if references else None
-    opened = answering_source(source, (str(folder), str(settings.home)))
-    return survey_source(opened, folder / MANIFESTS, signing)
+    with storage_credentials(credentials):
+        opened = answering_source(source, (str(folder), str(settings.home)))
+        return survey_source(opened, folder / MANIFESTS, signing)

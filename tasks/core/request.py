@@ -37,6 +37,8 @@ class RunRequest(BaseModel):
     transfer: AskedTransfer = "auto"
     only_new: bool = False
     destination: str = ""
+    credentials: str = ""
+    """Prefect block with the credentials for buckets, by its name; no part of the run's identity."""
     export: ExportChoice = ExportChoice()
     datasets: DatasetOptions = DatasetOptions()
     expectations: Expectations = Expectations()
@@ -48,11 +50,11 @@ class RunRequest(BaseModel):
     def command(self) -> str:
         """The shell command that asks for this run again; for a pilot, that of the run whose pilot it is."""
         if self.replays:
-            return replay_command(self.replays, self.runs)
+            return replay_command(self.replays, self.runs, self.credentials)
         words = ["darkroom", "run", self.source, "--workflow", self.workflow, "--platform", self.platform]
         words += [word for pair in self.parameters.items() for word in ("--param", _assignment(*pair))]
         words += ["--runs", self.runs]
-        for name in ("rerun", "destination"):
+        for name in ("rerun", "destination", "credentials"):
             if value := getattr(self, name):
                 words += [f"--{name}", value]
         if self.transfer != "auto":
@@ -66,9 +68,10 @@ class RunRequest(BaseModel):
         return shlex.join(words)
 
 
-def replay_command(key: str, runs: str) -> str:
+def replay_command(key: str, runs: str, credentials: str = "") -> str:
     """The shell command that replays the run of that key, which lies among ``runs``."""
-    return shlex.join(["darkroom", "replay", key, "--runs", runs])
+    named = ["--credentials", credentials] if credentials else []
+    return shlex.join(["darkroom", "replay", key, "--runs", runs, *named])
 
 
 def _export_words(choice: ExportChoice) -> Iterator[str]:

@@ -48,6 +48,7 @@ class ManagedService:
         state_dir: folder of the service's state; one service a folder.
         health_path: path that answers 2xx to GET once the service can be used.
         limits: time limits of start, stop and use.
+        port: the port to give it; by default one that is free.
         cwd: the service's working folder; ``state_dir`` by default.
         clock: gives seconds, monotonic.
         sleep: waits for seconds.
@@ -62,6 +63,7 @@ class ManagedService:
         state_dir: Path,
         health_path: str,
         limits: Limits = DEFAULT_LIMITS,
+        port: int | None = None,
         cwd: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -72,6 +74,7 @@ class ManagedService:
         self._env = dict(env)
         self._health_path = health_path
         self._limits = limits
+        self._port = port
         self._cwd = (cwd or state_dir).absolute()
         self._clock = clock
         self._sleep = sleep
@@ -216,7 +219,7 @@ class ManagedService:
 
     def _launch(self, lock_handle: int) -> None:
         """Starts a supervisor, which inherits the lock that proves it alive."""
-        port = free_port()
+        port = self._port or free_port()
         spec = Spec(
             name=self.name,
             command=list(self._command(port)),
@@ -250,6 +253,8 @@ class ManagedService:
             record = self.record()
             if record is not None and record.status == supervisor.FAILED:
                 raise self._failed(record.reason)
+            if record is not None and record.status == supervisor.PORT_TAKEN and self._port is not None:
+                raise self._failed(f"port {self._port} is taken by another process")
             if record is not None and record.status == supervisor.READY and self._is_healthy(record):
                 return record.url
             if self._start_if_dead(afresh=False):

@@ -5,10 +5,12 @@ The README's table of settings is held to this class by a test.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tasks.core.errors import BadInput
@@ -16,10 +18,33 @@ from tasks.core.errors import BadInput
 REGION_HOSTS = {"us": "https://api.roboflow.com", "eu": "https://api.roboflow.eu"}
 
 
+@dataclass(frozen=True)
+class PlatformLogin:
+    """How a platform is reached.
+
+    Attributes:
+        name: what it is called in a run's identity: ``roboflow``, or its URL.
+        url: base URL.
+        key: the API key.
+        workspace: whose key it must be; empty: anybody's.
+    """
+
+    name: str
+    url: str
+    key: SecretStr
+    workspace: str = ""
+
+
+LoadLogin = Callable[[str], PlatformLogin]
+"""Gives the login that a block of this name holds."""
+
+
 class Settings(BaseSettings):
     """What the environment says."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    _load_login: LoadLogin | None = PrivateAttr(default=None)
 
     api_key: SecretStr | None = Field(
         default=None,
@@ -83,6 +108,29 @@ class Settings(BaseSettings):
     def cloud_url(self) -> str:
         """Base URL of Roboflow's cloud."""
         return self.api_base_url or REGION_HOSTS[self.region]
+
+    def with_blocks(self, load: LoadLogin) -> Settings:
+        """The same settings, which know what blocks hold: nothing here knows of Prefect.
+
+        Args:
+            load: gives the login of the block of some name.
+        """
+        knowing = self.model_copy()
+        knowing._load_login = load
+        return knowing
+
+    def login_of(self, block: str) -> PlatformLogin:
+        """What the block of this name holds.
+
+        Raises:
+            BadInput: there is no such block, or nothing that could load it.
+        """
+        if self._load_login is None:
+            raise BadInput(
+                f"platform block:{block} is a block of Prefect's, which is not asked here: start the run with darkroom "
+                "run or a deployment, or name roboflow or a URL and set ROBOFLOW_API_KEY"
+            )
+        return self._load_login(block)
 
 
 def load_settings() -> Settings:

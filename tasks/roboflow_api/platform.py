@@ -12,10 +12,10 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from tasks.core.environments import without_credentials
-from tasks.core.errors import BadInput, ConnectionFailed
+from tasks.core.errors import BadInput, ConnectionFailed, KeyRefused
 from tasks.core.redaction import redact
 from tasks.core.services import ManagedService
-from tasks.core.settings import Settings
+from tasks.core.settings import PlatformLogin, Settings
 from tasks.roboflow_api.models import WorkspaceAnswer
 from tasks.roboflow_api.polling import Pace
 from tasks.roboflow_api.processing import ProcessingApi
@@ -26,6 +26,8 @@ from tasks.roboflow_api.workflows import Workflow, WorkflowsApi, is_file
 
 EMBEDDED = "embedded"
 CLOUD = "roboflow"
+BLOCK = "block:"
+"""How a platform is named whose URL and key stand in a block of Prefect's."""
 FIRST_CALL = RetryPolicy(attempts=6, total=15.0)
 """The first call tells a platform that is down: minutes of patience belong to a run under way."""
 
@@ -67,21 +69,28 @@ class Platform:
 def open_platform(name: str, settings: Settings) -> Iterator[Platform]:
     """Connects to the platform that ``name`` says, starting the embedded server when it is that.
 
+    Args:
+        name: ``embedded``, ``roboflow``, a URL, or ``block:NAME``, which is known by what the block holds.
+        settings: with the key, or with what loads blocks.
+
     Raises:
-        BadInput: no such platform, or no key for it.
+        BadInput: no such platform or block, no key for it, or one of another workspace than the block says.
         KeyRefused: the key is not the platform's.
         ConnectionFailed: it does not answer.
     """
     if name == EMBEDDED:
         _check_engine(settings)
-        with embedded_server(settings).use() as url, _connect(name, url, _embedded_key(settings)) as platform:
+        with (
+            embedded_server(settings).use() as url,
+            connect(PlatformLogin(name, url, _embedded_key(settings))) as platform,
+        ):
             yield platform
-        return
-    url = settings.cloud_url() if name == CLOUD else name
-    if settings.api_key is None:
-        raise BadInput(f"no API key for {redact(url)}: set ROBOFLOW_API_KEY")
-    with _connect(name, url, settings.api_key) as platform:
-        yield platform
+    elif name.startswith(BLOCK):
+        with _told_as(name), connect(settings.login_of(name.removeprefix(BLOCK))) as platform:
+            yield platform
+    else:
+        with connect(_own_login(name, settings)) as platform:
+            yield platform
 
 
 def embedded_server(settings: Settings) -> ManagedService:
@@ -120,20 +129,60 @@ def _embedded_key(settings: Settings) -> SecretStr:
 
 
 @contextmanager
-def _connect(name: str, url: str, key: SecretStr) -> Iterator[Platform]:
-    with Transport(url, key, FIRST_CALL) as transport:
-        try:
-            workspace = transport.get("/", WorkspaceAnswer).workspace
-        except ConnectionFailed as error:
-            raise ConnectionFailed(f"{redact(url)} does not answer ({error}): is the server running?") from None
+def _told_as(name: str) -> Iterator[None]:
+    """Has a refused key tell the block that it stands in."""
+    try:
+        yield
+    except KeyRefused as error:
+        raise KeyRefused(
+            f"{name} holds an API key that its platform refused (401): correct it in Prefect's UI, under Blocks, or "
+            "with darkroom setup",
+            status=error.status,
+        ) from None
+
+
+def _own_login(name: str, settings: Settings) -> PlatformLogin:
+    """The login to a platform that the environment has the key of."""
+    url = settings.cloud_url() if name == CLOUD else name
+    if settings.api_key is None:
+        raise BadInput(f"no API key for {redact(url)}: set ROBOFLOW_API_KEY")
+    return PlatformLogin(name, url, settings.api_key)
+
+
+@contextmanager
+def connect(login: PlatformLogin) -> Iterator[Platform]:
+    """Connects to a platform whose login is known.
+
+    Raises:
+        BadInput: the key is of another workspace than the login says.
+        KeyRefused: the key is not the platform's.
+        ConnectionFailed: it does not answer.
+    """
+    with Transport(login.url, login.key, FIRST_CALL) as transport:
+        workspace = _ask_workspace(transport, login)
         transport.policy = RetryPolicy()
+        is_cloud = login.name == CLOUD
         yield Platform(
-            name=redact(name),
-            url=redact(url),
+            name=redact(login.name),
+            url=redact(login.url),
             workspace=workspace,
             staging=StagingApi(transport, workspace),
             processing=ProcessingApi(transport, workspace),
             workflows=WorkflowsApi(transport, workspace),
-            pace=Pace() if name == CLOUD else Pace(longest=0.3),
-            settle=30.0 if name == CLOUD else 2.0,
+            pace=Pace() if is_cloud else Pace(longest=0.3),
+            settle=30.0 if is_cloud else 2.0,
         )
+
+
+def _ask_workspace(transport: Transport, login: PlatformLogin) -> str:
+    """Whose key it is."""
+    try:
+        workspace = transport.get("/", WorkspaceAnswer).workspace
+    except ConnectionFailed as error:
+        raise ConnectionFailed(f"{redact(login.url)} does not answer ({error}): is the server running?") from None
+    if login.workspace not in ("", workspace):
+        raise BadInput(
+            f"the key for {redact(login.url)} is of workspace {workspace}, and {login.workspace} is expected: correct "
+            "one of them"
+        )
+    return workspace

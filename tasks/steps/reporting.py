@@ -53,7 +53,7 @@ def draw_report(
         started=summary.started,
         finished=summary.finished,
         command=lock["command"],
-        replay=replay_command(summary.key, run.target.request.runs),
+        replay=replay_command(summary.key, run.target.request.runs, run.target.request.credentials),
         counts=counts,
         steps=_steps(records, summary),
         data=read_report_data(run.folder.root, _source_opener(run)),

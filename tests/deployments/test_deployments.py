@@ -47,13 +47,13 @@ def working(deployed: Deployed) -> Iterator[Deployed]:
 
 def test_form_describes_every_field(deployed: Deployed) -> None:
     schema = deployed.deployment()["parameter_openapi_schema"]
-    wishes = ["export", "datasets", "expectations", "comparison"]
-    places = ["job", "wait", "pilot", "transfer", "only_new", *wishes, "destination", "runs", "rerun"]
-    assert list(schema["properties"]) == ["source", "workflow", "platform", "parameters", "options", *places]
+    places = ["only_new", "credentials", "destination", "runs", "rerun", "transfer"]
+    groups = ["datasets", "expectations", "comparison", "pilot", "options", "export", "job", "wait"]
+    assert list(schema["properties"]) == ["source", "workflow", "platform", "parameters", *places, *groups]
     assert schema["required"] == ["source", "workflow"]
-    groups = [schema["properties"], *(group["properties"] for group in schema["definitions"].values())]
-    assert len(groups) == 9
-    undescribed = [name for group in groups for name, field in group.items() if not field.get("description")]
+    fields = [schema["properties"], *(group["properties"] for group in schema["definitions"].values())]
+    assert len(fields) == len(groups) + 1
+    undescribed = [name for group in fields for name, field in group.items() if not field.get("description")]
     assert undescribed == []
     assert not [name for name in schema["properties"] if "key" in name]
 

@@ -73,7 +73,7 @@ def test_replay_asks_for_the_same_but_for_what_comes_after_the_results(bench: Be
     run = original(bench, workflow=str(tinted(bench)), **wishes)
     asked, replay = run.target.request, replay_of(run)
     key = run.folder.key
-    kept = ("source", "workflow", "platform", "parameters", "options", "transfer", "export", "job")
+    kept = ("source", "workflow", "platform", "parameters", "options", "transfer", "credentials", "export", "job")
     expected = {name: getattr(asked, name) for name in kept}
     expected |= {"runs": str(bench.runs), "rerun": f"replay-{key}-1", "replays": key}
     assert replay.request == RunRequest(**expected)

@@ -1,0 +1,122 @@
+"""What Prefect's server is told about this project: the work pool, the deployments, blocks and automations.
+
+It is told again when the project or the ports have changed; a schedule that was switched on stays on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from deployments.stack.flow_runs import Say
+from deployments.stack.logs import last_lines
+from deployments.stack.parts import POOL, PREFECT, ROOT, Plan
+from tasks.core.errors import ServiceFailed
+from tasks.core.files import write_text
+
+BLOCK = "local"
+"""Name of the block that holds the address and the key of the stack's batch server."""
+LONGEST = 300.0
+PREFECT_FILE = "prefect.yaml"
+_TOLD = (PREFECT_FILE, "flows/**/*.py", "tasks/**/*.py", "deployments/setup/**/*.py")
+_CLIENT = (sys.executable, "-m", "prefect", "--no-prompt")
+
+
+def enlist(plan: Plan, say: Say) -> bool:
+    """Makes pool, deployments, blocks and automations what the project says.
+
+    Args:
+        plan: what the stack runs with.
+        say: told when there is something to tell Prefect.
+
+    Returns:
+        Whether there was something to tell.
+
+    Raises:
+        ServiceFailed: a command failed; the message ends with its last lines.
+    """
+    marker, digest = plan.folder / PREFECT / "enlisted", _digest(plan)
+    if marker.exists() and marker.read_text(encoding="utf-8") == digest:
+        return False
+    say("telling Prefect about the project")
+    server = {"API_BASE_URL": plan.ports.server_url, "ROBOFLOW_API_KEY": plan.key_file.read_text("utf-8").strip()}
+    tell_prefect(plan.flow_environment() | server, PREFECT_FILE, plan.folder / "enlist.log")
+    write_text(marker, digest)
+    return True
+
+
+def tell_prefect(environment: Mapping[str, str], prefect_file: str, log: Path | None = None) -> None:
+    """Makes the work pool where there is none, then the deployments, the blocks and the automations.
+
+    Args:
+        environment: says where Prefect's API is, and the batch server and its key for the block.
+        prefect_file: the deployments' file, as seen from the project's folder.
+        log: where the commands' words go; ``None``: to standard output.
+
+    Raises:
+        ServiceFailed: a command failed.
+    """
+    run = partial(_run, environment, log)
+    with httpx.Client(base_url=environment["PREFECT_API_URL"], timeout=60, trust_env=False) as api:
+        if api.get(f"work_pools/{POOL}").status_code == httpx.codes.NOT_FOUND:
+            run(*_CLIENT, "work-pool", "create", POOL, "--type", "process")
+        with schedules_kept(api):
+            run(*_CLIENT, "deploy", "--all", "--prefect-file", prefect_file)
+    run(sys.executable, "-m", "deployments.setup", "--pool", POOL, "--block", BLOCK)
+
+
+def _digest(plan: Plan) -> str:
+    """Of all that the answer of Prefect's server depends on."""
+    found = hashlib.sha256(repr((plan.ports, plan.key_file.stat().st_mtime_ns)).encode())
+    for pattern in _TOLD:
+        for path in sorted(ROOT.glob(pattern)):
+            found.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
+    return found.hexdigest()
+
+
+@contextmanager
+def schedules_kept(api: httpx.Client) -> Iterator[None]:
+    """Switches on again what was on before ``prefect deploy`` set all schedules to what the file says."""
+    before = {_schedule_key(deployment, schedule) for deployment, schedule in _schedules(api) if schedule["active"]}
+    yield
+    for deployment, schedule in _schedules(api):
+        if not schedule["active"] and _schedule_key(deployment, schedule) in before:
+            path = f"deployments/{deployment['id']}/schedules/{schedule['id']}"
+            api.patch(path, json={"active": True}).raise_for_status()
+
+
+def _schedules(api: httpx.Client) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    for deployment in api.post("deployments/filter", json={}).raise_for_status().json():
+        for schedule in deployment["schedules"]:
+            yield deployment, schedule
+
+
+def _schedule_key(deployment: dict[str, Any], schedule: dict[str, Any]) -> tuple[str, str, str]:
+    return deployment["flow_id"], deployment["name"], repr(sorted(schedule["schedule"].items()))
+
+
+def _run(environment: Mapping[str, str], log: Path | None, *command: str) -> None:
+    """Runs a command to its end."""
+    with ExitStack() as opened:
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=opened.enter_context(log.open("wb")) if log else None,
+            stderr=subprocess.STDOUT,
+            timeout=LONGEST,
+            check=False,
+        )
+    if done.returncode:
+        said = f":\n{last_lines(log)}" if log else ""
+        shown = " ".join(word for word in command[1:] if word != "-m")
+        raise ServiceFailed(f"`{shown}` failed with status {done.returncode}{said}")

@@ -1,0 +1,359 @@
+"""The Prefect block that says where jobs run and with which key, and that runs them in flows of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, ClassVar, Literal, cast
+from urllib.parse import urlsplit
+
+from prefect._internal.compatibility.async_dispatch import async_dispatch
+from prefect.blocks.abstract import JobBlock, JobRun
+from prefect.exceptions import TerminationSignal
+from prefect.runtime import flow_run
+from prefect.utilities.asyncutils import run_sync_in_worker_thread
+from pydantic import Field, HttpUrl, SecretStr, ValidationError, field_validator
+
+from tasks.core.errors import BadInput, DarkroomError, RunFailed
+from tasks.core.identity import remote_id
+from tasks.core.journal import Journal
+from tasks.core.progress import Silent
+from tasks.core.records import NothingNew, Record, RunSummary, Staged, StepRecords
+from tasks.core.redaction import redact
+from tasks.core.request import RunRequest
+from tasks.core.run_folder import RunFolder, keep_request, read_lock
+from tasks.core.settings import REGION_HOSTS, PlatformLogin, Settings, load_settings
+from tasks.roboflow_api.platform import BLOCK, CLOUD, connect
+from tasks.roboflow_api.retrying import Timing
+from tasks.steps.conclude import bring_home, complete, kept, place_of
+from tasks.steps.context import WAIT, Run, Target
+from tasks.steps.datasets import make_datasets
+from tasks.steps.export import export
+from tasks.steps.flow_runs import forget_suspension, note_owner, note_stopped, note_suspension
+from tasks.steps.ingest import ingest
+from tasks.steps.judging import finished_as_asked
+from tasks.steps.launch import launch
+from tasks.steps.publish import publish
+from tasks.steps.reaping import BRIEF, stop_job
+from tasks.steps.stage import open_target, stage, staged_before
+from tasks.steps.summarize import summarize
+from tasks.steps.wait import wait
+
+_OF_THE_FLOW = {
+    "only_new": "what is new is picked by the flow process-images",
+    "pilot": "a pilot is tried by the flow process-images",
+    "credentials": "put `with storage_credentials(...)` of flows.secrets_by_name around the calls",
+}
+"""Options of a request that are not for single jobs, and what to do instead."""
+_OPTIONS = frozenset(RunRequest.model_fields) - {"platform", "replays", "pilot_of", *_OF_THE_FLOW}
+
+
+class JobResult(Record):
+    """A finished run and its files."""
+
+    summary: RunSummary
+    results: Path
+    """Parquet, a row for each image."""
+    predictions: Path
+    """Parquet, a row for each detection."""
+    failures: Path
+    """Parquet, a row for each image without a result."""
+    report: Path
+    """The HTML report."""
+
+
+class PlatformRun(JobRun[JobResult]):
+    """A job that was triggered, and the run that it belongs to.
+
+    Each call takes the run's lock for as long as it lasts, and finds in the run's folder what was done before. So a
+    process may do anything between the calls, or be killed: triggering the same job again goes on where it was.
+
+    Args:
+        platform: where the job runs.
+        request: what was asked for.
+        key: the run's key.
+    """
+
+    def __init__(self, platform: RoboflowPlatform, request: RunRequest, key: str) -> None:
+        self._platform = platform
+        self.request = request
+        self.key = key
+
+    @property
+    def job_id(self) -> str:
+        """The job's id on the platform."""
+        return remote_id(self.key)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Without the API key: a result that Prefect keeps holds the block's name."""
+        name = self._platform._block_document_name
+        if name is None:
+            raise TypeError("a run of a block that was not saved cannot be kept, as it holds the key: save the block")
+        return _load_run, (name, self.request, self.key)
+
+    async def await_for_completion(self) -> None:
+        """The same for asynchronous flows."""
+        await run_sync_in_worker_thread(self._wait)
+
+    @async_dispatch(await_for_completion)
+    def wait_for_completion(self) -> None:  # type: ignore[override]  # both ways, as in Prefect's own blocks
+        """Waits until the job has ended.
+
+        When it is interrupted, the job is aborted, unless ``wait.on_cancel`` says to leave it.
+
+        Raises:
+            JobFailed: the platform reports an error.
+            JobAborted: somebody stopped the job.
+            JobTimedOut: the deadline ``wait.deadline_hours`` has passed.
+        """
+        self._wait()
+
+    async def afetch_result(self) -> JobResult:
+        """The same for asynchronous flows."""
+        return await run_sync_in_worker_thread(self._fetch)
+
+    @async_dispatch(afetch_result)
+    def fetch_result(self) -> JobResult:  # type: ignore[override]
+        """Fetches what the job has made, accounts for every file, and gives the finished run.
+
+        Raises:
+            BadInput: the job has not been waited for.
+            RunFailed: files are missing from the reconciliation, or an expectation was missed.
+        """
+        return self._fetch()
+
+    def _wait(self) -> None:
+        with self._held() as (run, _), _leaving_no_job(run):
+            if run.folder.finished() is None:
+                finished = wait(run)
+                self.logger.info("job %s has ended: %d images failed", finished.job_id, finished.failures)
+
+    def _fetch(self) -> JobResult:
+        with self._held() as (run, staged):
+            summary = _conclude(run, finished_as_asked(run) or _finish(run, staged))
+        self.logger.info(summary.line())
+        folder = run.folder
+        return JobResult(
+            summary=summary,
+            results=folder.results,
+            predictions=folder.predictions,
+            failures=folder.failures,
+            report=folder.report,
+        )
+
+    @contextmanager
+    def _held(self) -> Iterator[tuple[Run, Staged]]:
+        with open_target(self.request, self._platform._settings()) as opened:
+            target, staged = staged_before(opened, self.key)
+            with _hold(target, staged, self.logger.warning) as run:
+                yield run, staged
+
+
+class RoboflowPlatform(JobBlock[JobResult]):
+    """Where jobs run and with which key; flows name it as `block:NAME`, or trigger jobs with it."""
+
+    _block_type_name = "Roboflow Platform"
+    _block_type_slug = "roboflow-platform"
+    _logo_url = HttpUrl("https://github.com/roboflow.png")
+    _documentation_url = HttpUrl("https://docs.roboflow.com/deploy/batch-processing")
+    _description = (
+        "Roboflow's cloud, or a server that speaks its batch-processing API: where it is, and the key for it. Name it "
+        "as block:NAME wherever a flow asks for the platform, or trigger jobs with it in flows of your own."
+    )
+    _code_example = """```python
+from prefect import flow
+from tasks.blocks import RoboflowPlatform
+
+@flow
+def inspect(source: str):
+    platform = RoboflowPlatform.load("mine")
+    run = platform.trigger(source, "photo-audit")
+    run.wait_for_completion()
+    return run.fetch_result().summary.processed
+```"""
+    _events_excluded_methods: ClassVar[list[str]] = [*JobBlock._events_excluded_methods, "login"]
+
+    url: str = Field(
+        default="",
+        title="URL",
+        description="URL of a batch server, such as http://127.0.0.1:9001. Empty: Roboflow's cloud.",
+    )
+    region: Literal["us", "eu"] = Field(
+        default="us", title="Region", description="Region of Roboflow's cloud; of no account where a URL is given."
+    )
+    api_key: SecretStr = Field(title="API key", description="Key of the workspace in which jobs run.")
+    workspace: str = Field(
+        default="",
+        title="Workspace",
+        description="Id of the workspace that the key must be of, so that a wrong one is told at once. Empty: any.",
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if url and (parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or parts.query):
+            raise ValueError("write http://HOST:PORT or https://HOST; the key has a field of its own")
+        return url.rstrip("/")
+
+    @field_validator("api_key")
+    @classmethod
+    def _check_key(cls, key: SecretStr) -> SecretStr:
+        if not key.get_secret_value().strip():
+            raise ValueError("the key is empty")
+        return key
+
+    def login(self) -> PlatformLogin:
+        """How the platform is reached; a run's identity is the same as with the key in the environment."""
+        name, url = (self.url, self.url) if self.url else (CLOUD, REGION_HOSTS[self.region])
+        return PlatformLogin(name, url, self.api_key, self.workspace)
+
+    async def atrigger(self, source: str, workflow: str, **options: Any) -> PlatformRun:
+        """The same for asynchronous flows."""
+        return await run_sync_in_worker_thread(self._trigger, source, workflow, **options)
+
+    @async_dispatch(atrigger)
+    def trigger(  # type: ignore[override]
+        self, source: str, workflow: str, **options: Any
+    ) -> PlatformRun:
+        """Stages the media, brings it to the platform, and starts the job, or finds the one that is there.
+
+        The same call is the same run: what an earlier one did is not repeated, and a job that failed is restarted.
+
+        Args:
+            source: Folder, bucket, pattern or file of references that names the images.
+            workflow: Id of a workflow that the platform knows, or the path of a definition file.
+            options: Further fields of :class:`~tasks.core.request.RunRequest`, such as ``parameters``, ``job``,
+                ``wait``, ``datasets``, ``destination``, ``runs`` or ``rerun``.
+
+        Raises:
+            BadInput: source, workflow, the block or an option cannot be used.
+        """
+        return self._trigger(source, workflow, **options)
+
+    def _trigger(self, source: str, workflow: str, **options: Any) -> PlatformRun:
+        settings = self._settings()
+        request = _request({"runs": settings.runs} | options, source, workflow, self._called())
+        with open_target(request, settings) as target:
+            staged = stage(target, Silent(), Timing())
+            assert not isinstance(staged, NothingNew), "incremental requests are refused"
+            with _hold(target, staged, self.logger.warning) as run, _brought_home(run):
+                if finished_as_asked(run) is None:
+                    _launch(run, staged)
+        self.logger.info("job %s: %d images of %s", remote_id(staged.key), staged.to_send, redact(source))
+        return PlatformRun(self, request, staged.key)
+
+    def _called(self) -> str:
+        """How commands name the platform."""
+        return self.login().name if self._block_document_name is None else f"{BLOCK}{self._block_document_name}"
+
+    def _settings(self) -> Settings:
+        """The settings with what this block says about the platform."""
+        settings, login = load_settings(), self.login()
+        if self._block_document_name is not None:
+            return settings.with_blocks(lambda _name: login)
+        if login.workspace:
+            with connect(login):  # which looks whose key it is
+                pass
+        return settings.model_copy(update={"api_key": login.key, "api_base_url": login.url})
+
+
+def _load_run(block: str, request: RunRequest, key: str) -> PlatformRun:
+    """A run that was kept, with its block as Prefect has it now."""
+    platform = RoboflowPlatform.load(block, _sync=True)  # type: ignore[call-arg]  # the decorator's own argument
+    return PlatformRun(cast(RoboflowPlatform, platform), request, key)
+
+
+def _request(options: dict[str, Any], source: str, workflow: str, platform: str) -> RunRequest:
+    for name in options:
+        if name in _OF_THE_FLOW:
+            raise BadInput(f"{name} is no option of a single job: {_OF_THE_FLOW[name]}")
+        if name not in _OPTIONS:
+            raise BadInput(f"there is no option {name}: use one of {', '.join(sorted(_OPTIONS))}")
+    try:
+        request = RunRequest.model_validate(options | {"source": source, "workflow": workflow, "platform": platform})
+    except ValidationError as error:
+        problem = error.errors(include_input=False, include_url=False)[0]
+        raise BadInput(f"option {'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
+    if request.wait.mode == "suspend":
+        raise BadInput("wait mode suspend is for deployments of the flow process-images: wait with mode poll here")
+    return request
+
+
+def _launch(run: Run, staged: Staged) -> None:
+    own = flow_run.get_id()
+    if own:
+        note_owner(run, own)
+    ingest(run, staged.to_send)
+    launch(run)
+    if own:
+        # Nobody holds the run until it is waited for: this tells reap-runs that its flow run is not lost by that.
+        note_suspension(run, own, WAIT, run.target.request.wait.deadline_hours, run.timing.now())
+
+
+def _finish(run: Run, staged: Staged) -> RunSummary:
+    if run.journal.confirmed(WAIT, "record") is None:
+        raise BadInput(f"job {run.remote_id} has not been waited for: call wait_for_completion first")
+    # Of the first three, the journal has the records.
+    ingested, launched, finished = ingest(run, staged.to_send), launch(run), wait(run)
+    exported = export(run, finished)
+    started = datetime.fromisoformat(read_lock(run.folder)["started"])
+    begun = run.timing.clock() - (run.timing.now() - started).total_seconds()
+    return summarize(run, StepRecords(staged, ingested, launched, finished, exported), begun)
+
+
+def _conclude(run: Run, summary: RunSummary) -> RunSummary:
+    """What follows a finished run, done again where a killed process has left it undone."""
+    keep_request(run.folder, run.target.request)
+    if own := flow_run.get_id():
+        forget_suspension(run, own)
+    datasets: tuple[str, ...] = ()
+    if run.target.request.datasets.formats:
+        datasets = tuple(str(written.path) for written in make_datasets(run, Silent()))
+    bring_home(run)
+    published = ""
+    if run.target.destination is not None:
+        complete(run)
+        published = publish(run.folder, run.target.destination, Silent()).url
+    return summary.model_copy(update={"place": place_of(run), "published": published, "datasets": datasets})
+
+
+@contextmanager
+def _hold(target: Target, staged: Staged, tell: Callable[[str], None]) -> Iterator[Run]:
+    """The staged run with its journal, held against other processes."""
+    folder = RunFolder(staged.folder)
+
+    def waiting() -> None:
+        tell(f"run {staged.key} is under way elsewhere: waiting for it")
+
+    with folder.held(waiting), Journal(folder.journal) as journal:
+        yield kept(Run(target, folder, journal, Silent(), tell=tell))
+
+
+@contextmanager
+def _brought_home(run: Run) -> Iterator[None]:
+    """Brings what there is of the run to its bucket, before and when it fails; the steps do so themselves."""
+    bring_home(run)
+    try:
+        yield
+    except RunFailed:
+        bring_home(run)
+        raise
+    bring_home(run)
+
+
+@contextmanager
+def _leaving_no_job(run: Run) -> Iterator[None]:
+    """Aborts the job, unless it is to be left, when Ctrl-C, SIGTERM or Prefect interrupts the block."""
+    try:
+        yield
+    except (KeyboardInterrupt, TerminationSignal):
+        if run.target.request.wait.on_cancel == "abort":
+            try:
+                stop_job(run.platform, run.folder.key, BRIEF)
+                note_stopped(run.journal)
+            except DarkroomError as error:  # the flow reap-runs tries again
+                run.tell(f"job {run.remote_id} could not be aborted: {redact(str(error))}")
+        raise
