@@ -102,43 +102,49 @@ def _engine(options: argparse.Namespace) -> "Engine":
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="darkroom server",
-        description="A batch server of your own: data staging and batch processing over Roboflow's API.",
-        epilog="The API key is better given in ROBOFLOW_API_KEY than with --api-key, which shows in "
-        "process lists. Without either, one is made up and kept in the data folder (file api-key).",
+        description="Serve data staging and batch processing over Roboflow's API on this machine, until it is told to "
+        "stop.",
+        epilog="example:\n"
+        "  darkroom server --port 9001 --data /srv/darkroom\n"
+        "  darkroom server --port 9001 --data /srv/darkroom --host 0.0.0.0 --allow-host minio.local --most-jobs 4",
+        formatter_class=_HelpStyle,
+        allow_abbrev=False,
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, required=True, help="port to listen on; 0 takes a free one")
-    parser.add_argument("--data", type=Path, required=True, help="folder of the server's state")
-    parser.add_argument("--workspace", default="local", help="name of the workspace (default: %(default)s)")
-    parser.add_argument("--api-key", help="key that clients must present (better: ROBOFLOW_API_KEY)")
-    parser.add_argument(
-        "--engine", type=Path, default=DEFAULT_ENGINE, help="Python that has Roboflow's inference installed"
+    _add_address(parser.add_argument_group("address"))
+    _add_state(parser.add_argument_group("state and access"))
+    _add_work(parser.add_argument_group("work"))
+    return parser
+
+
+class _HelpStyle(argparse.HelpFormatter):
+    """Keeps examples as they were written."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if text.startswith("example:") else super()._fill_text(text, width, indent)
+
+
+def _add_address(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    group.add_argument("--port", type=int, required=True, help="port to listen on; 0 takes a free one")
+    group.add_argument(
+        "--public-url",
+        metavar="URL",
+        help="base of signed URLs (default: scheme and host of the request that asks for one)",
     )
-    parser.add_argument(
-        "--workers",
-        type=_positive,
-        default=len(os.sched_getaffinity(0)),
-        help="processes that run workflows (default: one a core, here %(default)s)",
+
+
+def _add_state(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="folder of the server's state")
+    group.add_argument(
+        "--workspace", default="local", metavar="NAME", help="name of the workspace (default: %(default)s)"
     )
-    parser.add_argument(
-        "--most-jobs",
-        metavar="N",
-        type=_positive,
-        help="jobs that may be under way at once; another one is answered with 429 (default: any number)",
+    group.add_argument(
+        "--api-key",
+        metavar="KEY",
+        help="key that clients must present; better given in ROBOFLOW_API_KEY, as this shows in process lists "
+        "(default: one is made up and kept in the data folder, file api-key)",
     )
-    parser.add_argument(
-        "--plan-without",
-        metavar="FEATURE",
-        choices=[feature.value for feature in Feature],
-        action="append",
-        default=[],
-        help=f"what this server does not offer ({', '.join(Feature)}); asking for it is answered with 402; may be "
-        "given several times",
-    )
-    parser.add_argument(
-        "--public-url", help="base of signed URLs (default: scheme and host of the request that asks for one)"
-    )
-    parser.add_argument(
+    group.add_argument(
         "--allow-host",
         metavar="HOST",
         type=_host,
@@ -147,7 +153,36 @@ def _parser() -> argparse.ArgumentParser:
         help="host that files may be fetched from though it is not public, over plain http and on any port too: a "
         "name (minio.local), an address (127.0.0.1) or a network (10.0.0.0/8); may be given several times",
     )
-    return parser
+
+
+def _add_work(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--engine",
+        type=Path,
+        default=DEFAULT_ENGINE,
+        metavar="FILE",
+        help="Python that has Roboflow's inference installed",
+    )
+    group.add_argument(
+        "--workers",
+        type=_positive,
+        default=len(os.sched_getaffinity(0)),
+        metavar="N",
+        help="processes that run workflows (default: one a core, here %(default)s)",
+    )
+    group.add_argument(
+        "--most-jobs",
+        metavar="N",
+        type=_positive,
+        help="jobs that may be under way at once; another one is answered with 429 (default: any number)",
+    )
+    group.add_argument(
+        "--plan-without",
+        choices=[feature.value for feature in Feature],
+        action="append",
+        default=[],
+        help="what this server does not offer; asking for it is answered with 402; may be given several times",
+    )
 
 
 def _positive(text: str) -> int:

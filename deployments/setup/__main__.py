@@ -10,7 +10,7 @@ from pathlib import Path
 
 from deployments.setup.steps import Step
 from deployments.setup.wishes import Wishes
-from flows.help_style import HelpStyle
+from flows.command_line.help_style import HelpStyle
 from flows.prefect_config import check_api, configured_api_url
 from tasks.core.errors import BadInput, DarkroomError
 from tasks.core.redaction import redact

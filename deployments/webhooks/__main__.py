@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
+from flows.command_line.help_style import HelpStyle
+
 if TYPE_CHECKING:
     from flows.notifications import NotifiedRuns
 
@@ -68,20 +70,27 @@ def _receive(options: argparse.Namespace, runs: "NotifiedRuns") -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="darkroom webhooks",
-        description="Receive notifications from platforms, and resume the flow runs that wait for them.",
-        epilog="DARKROOM_WEBHOOK_SECRET and PREFECT_API_URL must be set, and the keys of the platforms that are asked "
+        description="Receive notifications from platforms, and resume the flow runs that wait for them. "
+        "DARKROOM_WEBHOOK_SECRET and PREFECT_API_URL must be set, and the keys of the platforms that are asked "
         "whether a notification is true.",
+        epilog="example:\n  darkroom webhooks --port 9002 --runs s3://bucket/runs",
+        formatter_class=HelpStyle,
+        allow_abbrev=False,
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, required=True, help="port to listen on; 0 takes a free one")
-    parser.add_argument(
+    address = parser.add_argument_group("address")
+    address.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    address.add_argument("--port", type=int, required=True, help="port to listen on; 0 takes a free one")
+    state = parser.add_argument_group("state and access")
+    state.add_argument(
         "--runs",
         default="",
         metavar="PLACE",
         help="folder of the runs, here or in a bucket (default: DARKROOM_RUNS or ./runs)",
     )
-    parser.add_argument("--data", type=Path, help="folder of the events (default: webhooks in DARKROOM_HOME)")
-    parser.add_argument(
+    state.add_argument(
+        "--data", type=Path, metavar="FOLDER", help="folder of the events (default: webhooks in DARKROOM_HOME)"
+    )
+    state.add_argument(
         "--publishable-key",
         type=_publishable,
         default=os.environ.get("ROBOFLOW_PUBLISHABLE_KEY") or None,

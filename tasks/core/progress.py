@@ -1,4 +1,4 @@
-"""How a step says how far it is: ``advance(name, n, total=None)``, silent by default."""
+"""How a step says how far it is: ``advance(name, n, total=None, size=0)``, silent by default."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import Protocol
 class Progress(Protocol):
     """Takes what steps report; called from several threads."""
 
-    def advance(self, name: str, n: int, total: int | None = None) -> None:
-        """``n`` more units of ``name`` are done, of ``total`` where that is known."""
+    def advance(self, name: str, n: int, total: int | None = None, size: int = 0) -> None:
+        """``n`` more units of ``name`` are done, of ``total`` where that is known; they are ``size`` bytes together."""
 
 
 class Silent:
     """Says nothing."""
 
-    def advance(self, name: str, n: int, total: int | None = None) -> None:
+    def advance(self, name: str, n: int, total: int | None = None, size: int = 0) -> None:
         """Ignores the report."""
 
 
@@ -47,8 +47,8 @@ class Counting:
         self._totals: dict[str, int | None] = {}
         self._last: dict[str, float] = {}
 
-    def advance(self, name: str, n: int, total: int | None = None) -> None:
-        """Counts, and publishes when it is time to."""
+    def advance(self, name: str, n: int, total: int | None = None, size: int = 0) -> None:  # noqa: ARG002
+        """Counts units, not bytes, and publishes when it is time to."""
         with self._lock:
             done = self._done[name] = self._done.get(name, 0) + n
             total = self._totals[name] = total if total is not None else self._totals.get(name)
@@ -65,10 +65,10 @@ class Fanout:
     def __init__(self, *receivers: Progress) -> None:
         self._receivers = receivers
 
-    def advance(self, name: str, n: int, total: int | None = None) -> None:
+    def advance(self, name: str, n: int, total: int | None = None, size: int = 0) -> None:
         """Passes the report on."""
         for receiver in self._receivers:
-            receiver.advance(name, n, total)
+            receiver.advance(name, n, total, size)
 
 
 _ambient: ContextVar[Progress | None] = ContextVar("darkroom_progress", default=None)

@@ -162,7 +162,7 @@ def write_manifest(source: Source, path: Path, progress: Progress) -> ManifestFa
         for item in listing:
             row = _look(source, item, needs_url=needs_url)
             _count(facts, row)
-            progress.advance("stage", 1)
+            progress.advance("stage", 1, None, item.size or 0)
             yield row
         facts.digest, facts.ignored = listing.digest(), listing.ignored
 

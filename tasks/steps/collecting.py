@@ -122,7 +122,8 @@ class Collection:
                 collected.files += 1
                 collected.bytes += entry["bytes"]
                 collected.members += entry["refused"]
-            self._run.progress.advance(STEP, len(entries), sum(sizes))
+            size = sum(entry["bytes"] for entry in entries)
+            self._run.progress.advance(STEP, len(entries), sum(sizes), size)
         collected.refused = self._refusals.count
         self._refusals.conclude()
         return collected

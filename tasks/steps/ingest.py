@@ -59,7 +59,7 @@ def send(run: Run, files: int) -> bool:
     """
     if run.journal.confirmed(INGEST, "record"):
         return False
-    sender = _sender(run, files)
+    sender = sender_of(run, files)
     if not isinstance(sender, Referral):
         return False
     sender.send()
@@ -68,7 +68,7 @@ def send(run: Run, files: int) -> bool:
 
 def _ingest(run: Run, files: int) -> Ingested:
     begun = run.timing.clock()
-    sender = _sender(run, files)
+    sender = sender_of(run, files)
     sender.send()
     if isinstance(sender, Picking):
         files = run.platform.staging.count(run.remote_id)
@@ -108,7 +108,7 @@ def _none_ingested(sender: Sender, lost: dict[str, str]) -> RunFailed:
     )
 
 
-def _sender(run: Run, files: int) -> Sender:
+def sender_of(run: Run, files: int) -> Sender:
     """The way in which the run was begun, else the one that is asked for."""
     source = run.target.source
     if isinstance(source, RoboqlSource):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from importlib.metadata import version
@@ -40,9 +40,18 @@ from tasks.transfer.places import Place, open_place
 VERSIONED = ("darkroom", "prefect", "pyarrow", "httpx", "pydantic")
 
 
+Opener = Callable[[str, Settings], AbstractContextManager[Platform]]
+"""Connects to the platform of a name."""
+
+
 @contextmanager
-def open_target(request: RunRequest, settings: Settings) -> Iterator[Target]:
+def open_target(request: RunRequest, settings: Settings, opener: Opener = open_platform) -> Iterator[Target]:
     """Opens source, platform and places and finds the workflow, so that bad input is told before any work.
+
+    Args:
+        request: what is asked for.
+        settings: of platforms and places.
+        opener: gives the platform; a plan has one that is only read.
 
     Raises:
         BadInput: the source, the workflow, a parameter, the platform or a place cannot be used.
@@ -57,7 +66,7 @@ def open_target(request: RunRequest, settings: Settings) -> Iterator[Target]:
     check_datasets(request.datasets, source)
     check_comparison(request, runs)
     check_pilot(request.pilot, source)
-    with open_platform(request.platform, settings) as platform:
+    with opener(request.platform, settings) as platform:
         workflow = platform.workflow(request.workflow)
         workflow.check_parameters(request.parameters)
         target = Target(

@@ -44,8 +44,8 @@ class Upload:
     def send(self) -> None:
         """Sends what has not arrived yet."""
         bring = self._bring_one if self.one_by_one else self._bring_shard
-        for sent in map_bounded(bring, self._unsent(), PARALLEL_UPLOADS):
-            self._run.progress.advance(INGEST, sent, self._files)
+        for shard in map_bounded(bring, self._unsent(), PARALLEL_UPLOADS):
+            self._run.progress.advance(INGEST, len(shard.rows), self._files, _bytes(shard))
 
     def _way(self) -> tuple[bool, ShardLimits]:
         """The journal's way and limits, so that a shard of one number always holds the same files."""
@@ -76,7 +76,7 @@ class Upload:
             else:
                 yield shard
 
-    def _bring_one(self, shard: Shard) -> int:
+    def _bring_one(self, shard: Shard) -> Shard:
         run, (row,) = self._run, shard.rows
         run.journal.intend(INGEST, shard.part)
         changed: dict[str, str] = {}
@@ -86,9 +86,9 @@ class Upload:
         except FileChanged as error:
             changed[error.name] = str(error)
         run.journal.confirm(INGEST, shard.part, changed=changed)
-        return 1
+        return shard
 
-    def _bring_shard(self, shard: Shard) -> int:
+    def _bring_shard(self, shard: Shard) -> Shard:
         run = self._run
         run.journal.intend(INGEST, shard.part)
         changed: dict[str, str] = {}
@@ -99,7 +99,7 @@ class Upload:
             except FileChanged as error:
                 changed |= {error.name: str(error)} | self._recheck(rows)
         run.journal.confirm(INGEST, shard.part, changed=changed)
-        return len(shard.rows)
+        return shard
 
     def _put(self, shard: Shard) -> None:
         """PUTs the shard, under a new signed URL where the old one has expired on the way."""
@@ -126,3 +126,7 @@ class Upload:
             except SourceChanged as error:
                 changed[row.name] = str(error)
         return changed
+
+
+def _bytes(shard: Shard) -> int:
+    return sum(row.size or 0 for row in shard.rows)

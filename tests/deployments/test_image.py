@@ -147,7 +147,8 @@ def test_image_holds_what_the_lock_says_without_the_developers_tools(installed: 
 IMPORTS = """
 import sys
 sys.modules.update(dict.fromkeys(sys.argv[1].split(",")))  # None: importing one fails
-import flows.batch, flows.commands, flows.compilation, flows.reaping, flows.replay, flows.staging, flows.notifications
+import flows.batch, flows.command_line.commands, flows.compilation, flows.expiring, flows.notifications
+import flows.reaping, flows.replay, flows.staging, tasks.blocks, tasks.pipeline
 import deployments.batch_server.app, deployments.webhooks.app, deployments.stack.__main__, deployments.setup.planning
 print(flows.batch.__file__)
 """

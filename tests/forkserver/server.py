@@ -28,7 +28,7 @@ STREAMS = 3
 MOST_BYTES = 1 << 20
 NUMBER = struct.Struct("i")
 WITHOUT_PREFECT = (
-    "flows.commands",
+    "flows.command_line.commands",
     "flows.cli",
     "tests.chaos.launch",
     "deployments.batch_server.__main__",
@@ -141,7 +141,8 @@ def become(request: dict[str, Any]) -> None:
     os.chdir(request["folder"])
     sys.path[0] = request["folder"]
     sys.argv = [request["module"], *request["arguments"]]
-    sys.modules.pop(request["module"], None)
+    for name in (request["module"], f"{request['module']}.__main__"):
+        sys.modules.pop(name, None)  # it is carried out anew
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ class Recording:
     def __init__(self) -> None:
         self.reports: list[Report] = []
 
-    def advance(self, name: str, n: int, total: int | None = None) -> None:
+    def advance(self, name: str, n: int, total: int | None = None, size: int = 0) -> None:
         self.reports.append((name, n, total))
 
     def __call__(self, name: str, done: int, total: int | None) -> None:

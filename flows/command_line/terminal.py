@@ -3,40 +3,31 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from flows.command_line.bars import Bars, Lines
 from tasks.core.errors import DarkroomError
-from tasks.core.progress import reporting_to
+from tasks.core.progress import Progress, reporting_to
 from tasks.core.records import Piloted, RunOutcome, RunSummary, Surveyed
 from tasks.results.compare import Comparison
+from tasks.steps.planning import Planned
 
 STEPS = ("stage", "ingest", "launch", "wait", "export", "summarize")
 WIDE = 1000
+REFRESHES = 8
+"""A second, of the bars."""
+STARTING = "starting the servers …"
+PROGRESS = logging.getLogger("darkroom")
 _CHATTER = ("Beginning flow run", "Finished in state", "View at ", "Created task run", "Executing ")
 _ENDINGS = ("Finished in state Failed", "Finished in state Crashed", "aborted by an interrupt signal")
-
-
-class LiveProgress:
-    """A bar for each step that reports, made when it first does."""
-
-    def __init__(self, bars: Progress) -> None:
-        self._bars = bars
-        self._ids: dict[str, TaskID] = {}
-
-    def advance(self, name: str, n: int, total: int | None = None) -> None:
-        """Moves the step's bar."""
-        if name not in self._ids:
-            self._ids[name] = self._bars.add_task(name, total=total)
-        if total is not None:
-            self._bars.update(self._ids[name], total=total)
-        self._bars.advance(self._ids[name], n)
 
 
 class QuietConsole(logging.Filter):
@@ -66,35 +57,89 @@ def _explains_itself(record: logging.LogRecord) -> bool:
     return any(words in message for words in _ENDINGS)
 
 
+class AboveBars(logging.Filter):
+    """Prints what a handler would write above the bars, which a line in their midst would tear apart.
+
+    Args:
+        handler: the handler, which then writes nothing itself.
+        console: that the bars are drawn on.
+    """
+
+    def __init__(self, handler: logging.Handler, console: Console) -> None:
+        super().__init__()
+        self._handler = handler
+        self._console = console
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Never true; the record has been printed."""
+        self._console.print(Text(self._handler.format(record)), soft_wrap=True)
+        return False
+
+
+def is_live() -> bool:
+    """Whether a person looks at a terminal in which lines can be drawn anew."""
+    return sys.stderr.isatty() and os.environ.get("TERM", "").lower() not in ("", "dumb", "unknown")
+
+
 @contextmanager
 def watched_run() -> Iterator[None]:
     """Shows the steps of the flow that runs inside: bars in a terminal, log lines elsewhere."""
-    live = sys.stderr.isatty()
-    quiet = QuietConsole(lines=not live)
-    handlers = logging.getLogger().handlers
-    for handler in handlers:
-        handler.addFilter(quiet)
-    try:
-        if live:
-            with _bars() as bars, reporting_to(LiveProgress(bars)):
-                yield
-        else:
-            yield
-    finally:
+    with ExitStack() as stack:
+        live = is_live()
+        handlers = logging.getLogger().handlers
         for handler in handlers:
-            handler.removeFilter(quiet)
+            stack.enter_context(_filtered(handler, QuietConsole(lines=not live)))
+        if not live:
+            PROGRESS.setLevel(logging.INFO)
+            stack.enter_context(reporting_to(Lines(PROGRESS.info)))
+        else:
+            console = Console(stderr=True)
+            stack.enter_context(reporting_to(stack.enter_context(_drawn(console))))
+            for handler in handlers:
+                stack.enter_context(_filtered(handler, AboveBars(handler, console)))
+        yield
 
 
-def _bars() -> Progress:
-    columns = (TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=Console(stderr=True))
+@contextmanager
+def watched_step() -> Iterator[Progress]:
+    """Shows a step that runs inside, without a flow and its log."""
+    if is_live():
+        with _drawn(Console(stderr=True)) as bars:
+            yield bars
+    else:
+        yield Lines(_say)
+
+
+@contextmanager
+def _drawn(console: Console) -> Iterator[Bars]:
+    bars = Bars()
+    with Live(bars, console=console, refresh_per_second=REFRESHES):
+        yield bars
+
+
+@contextmanager
+def _filtered(handler: logging.Handler, added: logging.Filter) -> Iterator[None]:
+    handler.addFilter(added)
+    try:
+        yield
+    finally:
+        handler.removeFilter(added)
 
 
 @contextmanager
 def starting() -> Iterator[Callable[[], None]]:
     """Says in a terminal that servers are starting, until the function given is called or the block ends."""
-    with Console(stderr=True).status("starting the servers …") as status:
-        yield status.stop
+    if is_live():
+        with Console(stderr=True).status(STARTING) as status:
+            yield status.stop
+        return
+    if sys.stderr.isatty():
+        _say(STARTING)
+    yield lambda: None
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
 
 
 def wide_console() -> Console:
@@ -124,9 +169,69 @@ def print_survey(surveyed: Surveyed, references: str, console: Console) -> None:
     if references:
         facts["references"] = f"{surveyed.references} in {references}: secret, whoever has them can read the media"
     _print_facts(facts.items(), console)
-    if surveyed.reasons:
+    _print_reasons(surveyed.reasons, console)
+
+
+def print_plan(planned: Planned, console: Console) -> None:
+    """What a run would do, and why files were rejected; the last line is for programs as well."""
+    _print_facts(_plan_facts(planned).items(), console)
+    _print_reasons(planned.reasons, console)
+    if pilot := planned.pilot:
+        facts = {"pilot": f"run {pilot.key} ({pilot.state}), {_sent(pilot)}, {pilot.requests} requests more"}
+        _print_facts(facts.items(), console)
+    console.file.write(planned.line() + "\n")
+
+
+def _plan_facts(planned: Planned) -> dict[str, str]:
+    facts = {
+        "source": planned.source,
+        "workflow": f"{planned.workflow} on {planned.platform}",
+        "run": f"{planned.key} ({planned.state})",
+        "job": planned.job_id,
+        "files": f"{planned.to_send} to process, {planned.bytes / 1e6:.1f} MB",
+        "rejected": str(planned.rejected),
+        "other files": str(planned.ignored),
+    }
+    if planned.state != "finished":
+        note = f" ({planned.note})" if planned.note else ""
+        facts |= {"transfer": _sent(planned) + note, "requests": str(planned.requests)}
+    return facts | {"time": _foreseen(planned)}
+
+
+def _sent(planned: Planned) -> str:
+    ways = {
+        "one by one": f"{_several(planned.parts, 'file')} uploaded one by one",
+        "shards": f"uploaded in {_several(planned.parts, 'tar shard')}",
+        "references": f"fetched by the platform, referred to in {_several(planned.parts, 'request')}",
+        "query": "picked by the platform",
+    }
+    return ways[planned.sending]
+
+
+def _foreseen(planned: Planned) -> str:
+    if planned.state == "finished":
+        return "none: it is finished"
+    if planned.seconds is None:
+        return "unknown: no finished run of this workflow here"
+    rests = f"{planned.seconds_a_file:.3g} s a file in {_several(planned.finished_runs, 'finished run')}"
+    return f"about {_time(planned.seconds)} ({rests})"
+
+
+def _several(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count:,} {what}s"
+
+
+def _time(seconds: float) -> str:
+    for unit, name in ((3600.0, "h"), (60.0, "min")):
+        if seconds >= unit:
+            return f"{seconds / unit:.2g} {name}"
+    return f"{seconds:.0f} s"
+
+
+def _print_reasons(reasons: Mapping[str, int], console: Console) -> None:
+    if reasons:
         console.print("rejected because:")
-        _print_facts(((f"{times}x", reason) for reason, times in surveyed.reasons.items()), console)
+        _print_facts(((f"{times}x", reason) for reason, times in reasons.items()), console)
 
 
 def _print_facts(facts: Iterable[tuple[str, str]], console: Console) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from tasks.core.options import parse_option
+from tasks.core.options import ComparisonOptions, parse_option
 from tasks.core.pilot import PilotOptions
 from tasks.core.request import check_label, parse_parameter
 
@@ -35,6 +35,40 @@ def add_runs_option(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--runs", metavar=PLACE, help="folder of the runs, here or in a bucket (default: DARKROOM_RUNS or ./runs)"
     )
+
+
+def add_credentials_option(command: argparse.ArgumentParser) -> None:
+    """The block with credentials for buckets."""
+    command.add_argument(
+        "--credentials",
+        default="",
+        metavar="BLOCK",
+        help="Prefect block with the credentials for buckets, such as aws-credentials/mine (default: those of the "
+        "environment)",
+    )
+
+
+def add_json_option(command: argparse.ArgumentParser) -> None:
+    """Output for programs."""
+    command.add_argument(
+        "--json", action="store_true", help="print one JSON document, an error too; progress goes to standard error"
+    )
+
+
+def add_rerun_option(command: argparse.ArgumentParser, text: str) -> None:
+    """The label for work that is done afresh."""
+    command.add_argument("--rerun", default="", type=read_label, metavar="LABEL", help=f"{text} under this label")
+
+
+def add_limits(group: Any) -> None:
+    """From which change a comparison tells of it."""
+    names = ", ".join(name for name in ComparisonOptions.model_fields if name != "against")
+    add_repeated(group, "--limit", assigned_to(ComparisonOptions), "NAME=VALUE", f"change from which to tell: {names}")
+
+
+def comparison_options(options: argparse.Namespace, against: str) -> ComparisonOptions:
+    """A comparison with the run ``against``, under the limits that all ``--limit`` say."""
+    return ComparisonOptions.model_validate(dict(options.limit) | {"against": against})
 
 
 def add_repeated(group: Any, flag: str, read: Callable[[str], Any], metavar: str, text: str) -> None:

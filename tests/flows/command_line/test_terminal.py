@@ -6,7 +6,7 @@ import logging
 import pytest
 from rich.console import Console
 
-from flows.terminal import QuietConsole, print_outcome, print_runs
+from flows.command_line.terminal import QuietConsole, print_outcome, print_runs
 from tasks.core.errors import BadInput
 from tests.tasks.core.summaries import summary
 

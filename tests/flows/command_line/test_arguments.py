@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
-from flows.arguments import asked_run, parse
-from flows.commands import COMMANDS
+from flows.command_line.arguments import parse
+from flows.command_line.commands import COMMANDS
+from flows.command_line.help_style import UsageError
+from flows.command_line.run_words import asked_run
 from tasks.core.identity import ResultOptions
 from tasks.core.job_options import JobOptions, WaitOptions
 from tasks.core.options import ComparisonOptions, DatasetOptions, Expectations, ExportChoice
@@ -55,6 +57,7 @@ FULL: dict[str, Any] = {
     "pilot": PilotOptions(files=100, max_hours=2.5, max_credits=40, credits_per_machine_hour=7, max_failure_rate=0.02),
     "wait": WaitOptions(mode="suspend", deadline_hours=1.5, stall_minutes=5, on_cancel="leave"),
     "destination": "gs://bucket/results",
+    "credentials": "aws-credentials/mine",
     "runs": "my runs",
     "rerun": "label 1",
 }
@@ -107,11 +110,12 @@ def test_command_asks_for_all_wishes_together() -> None:
         (["--images", "move"], "invalid choice: 'move'"),
     ],
 )
-def test_wrong_wish_is_told_in_one_line(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
+def test_wrong_wish_is_told_in_one_line(words: list[str], said: str) -> None:
+    with pytest.raises(UsageError) as told:
         asked(["run", "s", "--workflow", "w", *words])
-    assert ended.value.code == 2
-    assert said in capsys.readouterr().err.splitlines()[-1]
+    assert (told.value.exit_status, told.value.command) == (2, "darkroom run")
+    assert said in str(told.value)
+    assert "\n" not in str(told.value)
 
 
 @pytest.mark.parametrize(
@@ -123,10 +127,39 @@ def test_wrong_wish_is_told_in_one_line(words: list[str], said: str, capsys: pyt
         (["m/1", "--rerun", "x" * 65], "choose one of at most 64"),
     ],
 )
-def test_compilation_that_cannot_be_is_told_in_one_line(
-    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as ended:
+def test_compilation_that_cannot_be_is_told_in_one_line(words: list[str], said: str) -> None:
+    with pytest.raises(UsageError) as told:
         parsed(["compile", *words])
-    assert ended.value.code == 2
-    assert said in capsys.readouterr().err.splitlines()[-1]
+    assert said in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["rnu"], "there is no command rnu: did you mean run?"),
+        (["webhook", "--port", "1"], "there is no command webhook: did you mean webhooks?"),
+        (["xyzzy"], "there is no command xyzzy"),
+        (["--verison"], "there is no option --verison: did you mean --version?"),
+        (["run", "s", "--worfklow", "w"], "there is no option --worfklow: did you mean --workflow?"),
+        (["run", "--dryrun"], "there is no option --dryrun: did you mean --dry-run?"),
+        (["run", "s", "--workflow", "w", "--quite-else"], "there is no option --quite-else"),
+        (["run", "s", "--workflow", "w", "--transfer=uplaod"], "(choose from 'auto', 'upload', 'reference'): did you"),
+        (["show", "k", "--run", "r"], "there is no option --run: did you mean --runs?"),
+        (["completion", "basch"], "did you mean bash?"),
+    ],
+)
+def test_word_that_is_not_known_gets_the_nearest_that_is(words: list[str], said: str) -> None:
+    with pytest.raises(UsageError) as told:
+        parsed(words)
+    assert said in str(told.value)
+    assert ("did you mean" in str(told.value)) == ("did you" in said)
+
+
+def test_words_behind_two_dashes_and_those_of_processes_are_left_alone() -> None:
+    assert parsed(["show", "--", "--odd"]).run == "--odd"
+    assert parsed(["server", "--port", "1", "--json", "--help"]).arguments == ["--port", "1", "--json", "--help"]
+
+
+def test_options_are_never_abbreviated() -> None:
+    with pytest.raises(UsageError, match="did you mean --workflow"):
+        parsed(["run", "s", "--workf", "w"])
