@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+from prefect.logging import get_run_logger
+
 from flows.suspending import (
     asked_before,
     can_suspend,
@@ -28,13 +30,13 @@ from tasks.export import export_results
 from tasks.ingest import ingest_files
 from tasks.launch import launch_job
 from tasks.pilot import show_pilot
-from tasks.pipeline import hold_run
 from tasks.publish import publish_results
 from tasks.stage import stage_media
 from tasks.steps.conclude import bring_home, complete, place_of, remember
 from tasks.steps.context import Run, Target
 from tasks.steps.estimating import check_budget, estimate, known_bytes, measure, piloted, verdicts
 from tasks.steps.flow_runs import forget_suspension, note_owner
+from tasks.steps.holding import hold
 from tasks.steps.judging import finished_as_asked
 from tasks.steps.piloting import pilot_target
 from tasks.steps.stage import open_target, staged_before
@@ -109,7 +111,7 @@ def _finished_pilot(target: Target) -> RunFolder:
     begun = time.monotonic()
     staged = stage_media(target)
     assert isinstance(staged, Staged), "a pilot is not incremental"
-    with hold_run(target, staged, begun) as run:
+    with hold(target, staged, _warn, begun) as run:
         _own(run)
         if finished_as_asked(run) is None:
             process_kept(run, staged.to_send)
@@ -126,14 +128,14 @@ def _approved(target: Target, key: str) -> tuple[Target, Staged]:
 
 def _ask(target: Target, staged: Staged) -> None:
     """Has a person say whether a run goes on after its pilot."""
-    with hold_run(target, staged) as run:
+    with hold(target, staged, _warn) as run:
         suspend_until_approved(run)
 
 
 def _carry_on(target: Target, staged: Staged, begun: float, *, resumed: bool = False) -> RunSummary:
     """What is left to do of a staged run."""
     tag_flow_run(target.request, staged.key)
-    with hold_run(target, staged, begun, resumed=resumed) as run:
+    with hold(target, staged, _warn, begun, resumed=resumed) as run:
         _own(run)
         known = finished_as_asked(run, show_verdicts)
         if known is not None and target.request.comparison.against:
@@ -197,3 +199,7 @@ def _own(run: Run) -> None:
     """Writes down that this flow run works on the run, so that others can look after its job."""
     if run.folder.finished() is None:
         note_owner(run, own_id())
+
+
+def _warn(text: str) -> None:
+    get_run_logger().warning(text)

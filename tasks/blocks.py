@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -18,27 +18,27 @@ from pydantic import Field, HttpUrl, SecretStr, ValidationError, field_validator
 
 from tasks.core.errors import BadInput, DarkroomError, RunFailed
 from tasks.core.identity import remote_id
-from tasks.core.journal import Journal
 from tasks.core.progress import Silent
-from tasks.core.records import NothingNew, Record, RunSummary, Staged, StepRecords
+from tasks.core.records import Finished, NothingNew, Record, RunSummary, Staged
 from tasks.core.redaction import redact
 from tasks.core.request import RunRequest
-from tasks.core.run_folder import RunFolder, keep_request, read_lock
+from tasks.core.run_folder import keep_request, read_lock
 from tasks.core.settings import REGION_HOSTS, PlatformLogin, Settings, load_settings
 from tasks.roboflow_api.platform import BLOCK, CLOUD, connect
 from tasks.roboflow_api.retrying import Timing
-from tasks.steps.conclude import bring_home, complete, kept, place_of
-from tasks.steps.context import WAIT, Run, Target
+from tasks.steps.conclude import bring_home, complete, place_of
+from tasks.steps.context import WAIT, Run
 from tasks.steps.datasets import make_datasets
 from tasks.steps.export import export
 from tasks.steps.flow_runs import forget_suspension, note_owner, note_stopped, note_suspension
+from tasks.steps.holding import hold
 from tasks.steps.ingest import ingest
 from tasks.steps.judging import finished_as_asked
 from tasks.steps.launch import launch
 from tasks.steps.publish import publish
 from tasks.steps.reaping import BRIEF, stop_job
 from tasks.steps.stage import open_target, stage, staged_before
-from tasks.steps.summarize import summarize
+from tasks.steps.summarize import records_of, summarize
 from tasks.steps.wait import wait
 
 _OF_THE_FLOW = {
@@ -125,14 +125,14 @@ class PlatformRun(JobRun[JobResult]):
         return self._fetch()
 
     def _wait(self) -> None:
-        with self._held() as (run, _), _leaving_no_job(run):
+        with self._held() as run, _leaving_no_job(run):
             if run.folder.finished() is None:
                 finished = wait(run)
                 self.logger.info("job %s has ended: %d images failed", finished.job_id, finished.failures)
 
     def _fetch(self) -> JobResult:
-        with self._held() as (run, staged):
-            summary = _conclude(run, finished_as_asked(run) or _finish(run, staged))
+        with self._held() as run:
+            summary = _conclude(run, finished_as_asked(run) or _finish(run))
         self.logger.info(summary.line())
         folder = run.folder
         return JobResult(
@@ -144,11 +144,11 @@ class PlatformRun(JobRun[JobResult]):
         )
 
     @contextmanager
-    def _held(self) -> Iterator[tuple[Run, Staged]]:
+    def _held(self) -> Iterator[Run]:
         with open_target(self.request, self._platform._settings()) as opened:
             target, staged = staged_before(opened, self.key)
-            with _hold(target, staged, self.logger.warning) as run:
-                yield run, staged
+            with hold(target, staged, self.logger.warning) as run:
+                yield run
 
 
 class RoboflowPlatform(JobBlock[JobResult]):
@@ -239,7 +239,7 @@ def inspect(source: str):
         with open_target(request, settings) as target:
             staged = stage(target, Silent(), Timing())
             assert not isinstance(staged, NothingNew), "incremental requests are refused"
-            with _hold(target, staged, self.logger.warning) as run, _brought_home(run):
+            with hold(target, staged, self.logger.warning) as run, _brought_home(run):
                 if finished_as_asked(run) is None:
                     _launch(run, staged)
         self.logger.info("job %s: %d images of %s", remote_id(staged.key), staged.to_send, redact(source))
@@ -293,15 +293,13 @@ def _launch(run: Run, staged: Staged) -> None:
         note_suspension(run, own, WAIT, run.target.request.wait.deadline_hours, run.timing.now())
 
 
-def _finish(run: Run, staged: Staged) -> RunSummary:
+def _finish(run: Run) -> RunSummary:
     if run.journal.confirmed(WAIT, "record") is None:
         raise BadInput(f"job {run.remote_id} has not been waited for: call wait_for_completion first")
-    # Of the first three, the journal has the records.
-    ingested, launched, finished = ingest(run, staged.to_send), launch(run), wait(run)
-    exported = export(run, finished)
+    export(run, run.record_of(WAIT, Finished))
     started = datetime.fromisoformat(read_lock(run.folder)["started"])
     begun = run.timing.clock() - (run.timing.now() - started).total_seconds()
-    return summarize(run, StepRecords(staged, ingested, launched, finished, exported), begun)
+    return summarize(run, records_of(run), begun)
 
 
 def _conclude(run: Run, summary: RunSummary) -> RunSummary:
@@ -318,18 +316,6 @@ def _conclude(run: Run, summary: RunSummary) -> RunSummary:
         complete(run)
         published = publish(run.folder, run.target.destination, Silent()).url
     return summary.model_copy(update={"place": place_of(run), "published": published, "datasets": datasets})
-
-
-@contextmanager
-def _hold(target: Target, staged: Staged, tell: Callable[[str], None]) -> Iterator[Run]:
-    """The staged run with its journal, held against other processes."""
-    folder = RunFolder(staged.folder)
-
-    def waiting() -> None:
-        tell(f"run {staged.key} is under way elsewhere: waiting for it")
-
-    with folder.held(waiting), Journal(folder.journal) as journal:
-        yield kept(Run(target, folder, journal, Silent(), tell=tell))
 
 
 @contextmanager

@@ -15,18 +15,15 @@ from contextlib import contextmanager
 from prefect.logging import get_run_logger
 
 from tasks.core.errors import BadInput
-from tasks.core.journal import Journal
-from tasks.core.progress import Silent
-from tasks.core.records import NothingNew, RunSummary, Staged
+from tasks.core.records import NothingNew, RunSummary
 from tasks.core.request import RunRequest
-from tasks.core.run_folder import RunFolder
 from tasks.core.settings import load_settings
 from tasks.export import export_results
 from tasks.ingest import ingest_files
 from tasks.launch import launch_job
 from tasks.stage import stage_media
-from tasks.steps.conclude import kept
-from tasks.steps.context import Run, Target
+from tasks.steps.context import Run
+from tasks.steps.holding import hold
 from tasks.steps.stage import open_target
 from tasks.summarize import summarize_run
 from tasks.wait import wait_for_job
@@ -36,7 +33,6 @@ __all__ = [
     "RunRequest",
     "RunSummary",
     "export_results",
-    "hold_run",
     "ingest_files",
     "launch_job",
     "open_run",
@@ -63,25 +59,5 @@ def open_run(request: RunRequest) -> Iterator[Run]:
     with open_target(request, load_settings()) as target:
         staged = stage_media(target)
         assert not isinstance(staged, NothingNew), "only incremental runs may find nothing"
-        with hold_run(target, staged, begun) as run:
+        with hold(target, staged, get_run_logger().warning, begun) as run:
             yield run
-
-
-@contextmanager
-def hold_run(target: Target, staged: Staged, begun: float | None = None, *, resumed: bool = False) -> Iterator[Run]:
-    """A staged run with its journal, held against other processes.
-
-    Args:
-        target: where it goes.
-        staged: what staging has left.
-        begun: when the flow began, on the monotonic clock; now, where it is not said.
-        resumed: whether the flow run goes on where it suspended itself.
-    """
-    folder = RunFolder(staged.folder)
-
-    def tell() -> None:
-        get_run_logger().warning("run %s is under way in another process: waiting for it", staged.key)
-
-    with folder.held(tell), Journal(folder.journal) as journal:
-        since = time.monotonic() if begun is None else begun
-        yield kept(Run(target, folder, journal, Silent(), resumed=resumed, begun=since))
