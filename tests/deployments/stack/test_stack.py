@@ -34,7 +34,7 @@ class Stack:
         self.folder = home / "stack"
         self.ports = Ports(free_port(), free_port(), free_port())
         self.environment = clean_environment(DARKROOM_HOME=str(home), DARKROOM_RUNS=str(home / "runs"))
-        self.prefect = Deployed(f"{self.ports.api_url}/", self.environment)
+        self.prefect = Deployed(self.ports.api_url.removesuffix("/api"), self.environment)
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """``python -m deployments.stack``, to its end."""
