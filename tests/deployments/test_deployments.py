@@ -15,8 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.core.run_folder import is_key
+from tasks.core.settings import Settings
+from tasks.roboflow_api.platform import embedded_server
 from tests.browser.chromium import Browser
 from tests.browser.fixtures import *  # noqa: F403
+from tests.commands import ENGINE_PYTHON
 from tests.deployments.batch_server.media_host import Answer, media_host
 from tests.deployments.batch_server.running import ProcessServer, process_server
 from tests.deployments.deployed import ENDS, Deployed, deployments
@@ -40,8 +43,10 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
 
 @pytest.fixture(scope="module")
 def working(deployed: Deployed) -> Iterator[Deployed]:
-    """The same, with a worker."""
-    with deployed.worker():
+    """The same, with a worker, and with the embedded server kept warm between flow runs."""
+    home = deployed.environment["DARKROOM_HOME"]
+    settings = Settings.model_validate({"DARKROOM_HOME": home, "DARKROOM_ENGINE_PYTHON": ENGINE_PYTHON})
+    with deployed.worker(), embedded_server(settings).use():
         yield deployed
 
 
