@@ -9,7 +9,7 @@ from prefect import flow
 from prefect.logging import get_run_logger
 from pydantic import Field
 
-from flows.running import carry_on_run
+from flows.running import finish_ended
 from flows.secrets_by_name import flow_settings, storage_credentials
 from tasks.artifacts import show_table
 from tasks.core.errors import DarkroomError, RunFailed
@@ -49,15 +49,16 @@ def export_expiring(
     """
     settings, logger = flow_settings(), get_run_logger()
     before = datetime.now(UTC) + timedelta(hours=within_hours)
-    exported = []
+    place, exported = runs or settings.runs, []
     with storage_credentials(credentials):
-        found, failed = find_unfetched(open_runs(runs or settings.runs, settings), settings, before, logger.warning)
+        opened = open_runs(place, settings)
+        found, failed = find_unfetched(opened, settings, before, logger.warning)
     for run in found:
         logger.info("expiry: run %s is fetched; the platform forgets it at %s", run.key, run.ends.isoformat())
         try:
             with storage_credentials(run.request.credentials or credentials):
-                exported.append(carry_on_run(_at_work(run.request), run.key, settings).key)
-        except DarkroomError as error:
+                exported.append(finish_ended(_at_work(run.request, place), run.key, opened, settings).key)
+        except (DarkroomError, OSError) as error:
             logger.warning("expiry: run %s could not be finished: %s", run.key, redact(str(error)))
             failed.append(run.key)
     rescued = Rescued(exported=tuple(exported), failed=tuple(failed))
@@ -67,6 +68,6 @@ def export_expiring(
     return rescued
 
 
-def _at_work(request: RunRequest) -> RunRequest:
-    """The request of a run that is finished by this flow run, which suspends itself for nobody."""
-    return request.model_copy(update={"wait": request.wait.model_copy(update={"mode": "poll"})})
+def _at_work(request: RunRequest, runs: str) -> RunRequest:
+    """The request of a run that is finished by this flow run, where it was found; it suspends itself for nobody."""
+    return request.model_copy(update={"wait": request.wait.model_copy(update={"mode": "poll"}), "runs": runs})

@@ -34,11 +34,13 @@ from tasks.publish import publish_results
 from tasks.stage import stage_media
 from tasks.steps.conclude import bring_home, complete, place_of, remember
 from tasks.steps.context import Run, Target
+from tasks.steps.ended import open_ended
 from tasks.steps.estimating import check_budget, estimate, known_bytes, measure, piloted, verdicts
 from tasks.steps.flow_runs import forget_suspension, note_owner
 from tasks.steps.holding import hold
 from tasks.steps.judging import finished_as_asked
 from tasks.steps.piloting import pilot_target
+from tasks.steps.runs import Runs
 from tasks.steps.stage import open_target, staged_before
 from tasks.summarize import show_verdicts, summarize_run
 from tasks.wait import wait_for_job
@@ -54,6 +56,7 @@ def carry_out_request(request: RunRequest, settings: Settings) -> RunOutcome:
     """
     begun = time.monotonic()
     check_wait(request)
+    tag_flow_run(source=request.source, workflow=request.workflow)
     with open_target(request, settings) as target:
         if key := suspended_before(target):
             return _carry_on(*staged_before(target, key), begun, resumed=True)
@@ -65,21 +68,22 @@ def carry_out_request(request: RunRequest, settings: Settings) -> RunOutcome:
         return _pilot(target, staged) or _carry_on(target, staged, begun)
 
 
-def carry_on_run(request: RunRequest, key: str, settings: Settings) -> RunSummary:
-    """Finishes a run that was staged before, whatever its source holds by now.
+def finish_ended(request: RunRequest, key: str, runs: Runs, settings: Settings) -> RunSummary:
+    """Finishes a run whose job has ended, whatever has become of its source and its workflow.
 
     Args:
         request: what it was asked to do.
         key: the run's.
-        settings: of platform and runs.
+        runs: where it was found.
+        settings: of the platform.
 
     Raises:
-        BadInput: source, workflow or platform cannot be used any more.
-        RunFailed: the job failed, files are missing from the reconciliation, or an expectation was missed.
+        BadInput: the platform or the destination cannot be used any more.
+        RunFailed: files are missing from the reconciliation, or an expectation was missed.
     """
     begun = time.monotonic()
-    with open_target(request, settings) as target:
-        return _carry_on(*staged_before(target, key), begun, resumed=True)
+    with open_ended(request, key, runs, settings) as (target, staged):
+        return _carry_on(target, staged, begun, resumed=True)
 
 
 def _pilot(target: Target, staged: Staged) -> Piloted | None:
@@ -134,7 +138,7 @@ def _ask(target: Target, staged: Staged) -> None:
 
 def _carry_on(target: Target, staged: Staged, begun: float, *, resumed: bool = False) -> RunSummary:
     """What is left to do of a staged run."""
-    tag_flow_run(target.request, staged.key)
+    tag_flow_run(run=staged.key)
     with hold(target, staged, _warn, begun, resumed=resumed) as run:
         _own(run)
         known = finished_as_asked(run, show_verdicts)

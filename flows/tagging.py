@@ -6,22 +6,22 @@ from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
 
 from tasks.core.redaction import redact
-from tasks.core.request import RunRequest
 
 MOST_CHARACTERS = 200
 
 
-def tag_flow_run(request: RunRequest, key: str) -> None:
-    """Tags the flow run that is under way with the run's source, workflow and key.
+def tag_flow_run(**about: str) -> None:
+    """Tags the flow run that is under way, such as ``workflow:photo-audit`` for ``workflow="photo-audit"``.
 
     Args:
-        request: what it was asked to do.
-        key: the run's, by which every flow run that worked on it is found.
+        about: what it is about, by kind; secrets in URLs are left out.
     """
     context = FlowRunContext.get()
     assert context is not None, "called outside of a flow"
     assert context.flow_run is not None, "called before the flow run is known"
-    about = {"source": redact(request.source), "workflow": request.workflow, "run": key}
-    tags = {*context.flow_run.tags, *(f"{name}:{value}"[:MOST_CHARACTERS] for name, value in about.items())}
+    tags = {f"{kind}:{redact(value)}"[:MOST_CHARACTERS] for kind, value in about.items()}
     with get_client(sync_client=True) as client:
-        client.update_flow_run(context.flow_run.id, tags=sorted(tags))
+        # As it is now: others, and this one before, may have added theirs.
+        known = client.read_flow_run(context.flow_run.id).tags
+        if not tags <= set(known):
+            client.update_flow_run(context.flow_run.id, tags=sorted({*known, *tags}))

@@ -25,15 +25,17 @@ class Workflow:
     Attributes:
         id: what a job refers to.
         definition: the specification, or ``None`` where the platform does not show it.
+        recorded: its digest as a run has kept it, where the specification is not at hand.
     """
 
     id: str
     definition: Definition | None
+    recorded: str | None = None
 
     @property
     def digest(self) -> str | None:
         """SHA-256 of the canonical definition."""
-        return digest_json(self.definition) if self.definition is not None else None
+        return digest_json(self.definition) if self.definition is not None else self.recorded
 
     def check_parameters(self, parameters: dict[str, Any]) -> None:
         """Refuses parameters that the workflow does not have.

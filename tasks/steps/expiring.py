@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 
-from tasks.core.errors import DarkroomError
+from tasks.core.errors import DarkroomError, NotFound
 from tasks.core.identity import remote_id
 from tasks.core.journal import read_confirmed
 from tasks.core.redaction import redact
@@ -28,7 +28,7 @@ class Unfetched:
     Attributes:
         key: the run's.
         request: what it was asked to do.
-        ends: when the platform forgets its batch.
+        ends: when the platform forgets what its job has made.
     """
 
     key: str
@@ -81,7 +81,7 @@ def _is_held(folder: RunFolder) -> bool:
 
 
 def _end_of_unfetched(platform: Platform, folder: RunFolder) -> datetime | None:
-    """When the batch of a run is forgotten whose job has ended well; ``None`` where there is nothing to fetch.
+    """When what a job has made is forgotten that has ended well; ``None`` where there is nothing to fetch any more.
 
     Raises:
         Transient: the platform does not answer.
@@ -92,4 +92,14 @@ def _end_of_unfetched(platform: Platform, folder: RunFolder) -> datetime | None:
     job = platform.processing.find(remote_id(folder.key))
     if job is None or not job.is_terminal or job.error:
         return None
-    return platform.staging.batch(remote_id(folder.key)).expiry_date
+    batches = [batch for stage in platform.processing.stages(job.job_id) for batch in stage.output_batches]
+    ends = [end for batch in batches if (end := _end_of(platform, batch)) is not None]
+    return min(ends, default=None)
+
+
+def _end_of(platform: Platform, batch: str) -> datetime | None:
+    """When a batch is forgotten; ``None`` where it is already."""
+    try:
+        return platform.staging.batch(batch).expiry_date
+    except NotFound:
+        return None

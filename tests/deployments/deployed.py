@@ -44,7 +44,7 @@ class Deployed:
     def __init__(self, url: str, environment: dict[str, str]) -> None:
         self.url = url
         self.environment = environment
-        self.api = httpx.Client(base_url=f"{url}/api", timeout=30, trust_env=False, transport=Patient())
+        self.api = httpx.Client(base_url=f"{url}/api", timeout=90, trust_env=False, transport=Patient())
 
     def prefect(self, *arguments: str) -> None:
         """A ``prefect`` command, which must succeed."""
@@ -73,7 +73,7 @@ class Deployed:
             yield
         finally:
             process.send_signal(signal.SIGINT)
-            process.wait(timeout=30)
+            process.wait(timeout=90)
 
     def deployment(self, name: str = "process-images/images") -> dict[str, Any]:
         """A deployment of the project."""

@@ -63,6 +63,7 @@ class ForkedModule(subprocess.Popen[str]):
     """
 
     def __init__(self, module: str, *arguments: str, cwd: Path, env: Mapping[str, str], **streams: Any) -> None:
+        assert set(streams) <= {"stdin", "stdout", "stderr"}, "a fork takes nothing else"
         self._asked = {
             "module": module,
             "arguments": arguments,

@@ -14,6 +14,7 @@ import gc
 import importlib
 import json
 import os
+import random
 import runpy
 import socket
 import struct
@@ -141,6 +142,7 @@ def become(request: dict[str, Any]) -> None:
     os.chdir(request["folder"])
     sys.path[0] = request["folder"]
     sys.argv = [request["module"], *request["arguments"]]
+    random.seed()
     for name in (request["module"], f"{request['module']}.__main__"):
         sys.modules.pop(name, None)  # it is carried out anew
 

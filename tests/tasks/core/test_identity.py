@@ -52,7 +52,7 @@ def test_key_changes_with_everything_that_it_is_made_of(change: dict[str, Any]) 
     assert key(**change) != key()
 
 
-def test_key_is_the_one_that_earlier_versions_made() -> None:
+def test_key_stays_the_same_from_version_to_version() -> None:
     assert key() == "d3e085bbcfb914f4"
 
 
