@@ -250,7 +250,7 @@ def _add_completion(commands: Any) -> Parser:
         "Print a script for your shell, to be read when it starts: commands, options, their choices, files and "
         "folders are completed from then on.",
         "darkroom completion bash",
-        "darkroom completion bash > ~/.local/share/bash-completion/completions/darkroom",
+        "darkroom completion bash > ~/.darkroom-completion",
     )
     command.add_argument("shell", metavar="SHELL", choices=SHELLS, help=", ".join(SHELLS))
     return command
