@@ -9,13 +9,14 @@ from pydantic import Field
 
 from flows.reaping import stop_on_end
 from flows.running import carry_out_request
-from flows.secrets_by_name import flow_settings, storage_credentials
+from flows.secrets_by_name import storage_credentials
 from tasks.core.identity import ResultOptions
 from tasks.core.job_options import JobOptions, WaitOptions
 from tasks.core.options import ComparisonOptions, DatasetOptions, Expectations, ExportChoice
 from tasks.core.pilot import PilotOptions
 from tasks.core.records import RunOutcome
 from tasks.core.request import MOST_LABEL_CHARACTERS, AskedTransfer, RunRequest
+from tasks.named_blocks import flow_settings
 from tasks.roboflow_api.platform import EMBEDDED
 
 NO_PARAMETERS: dict[str, Any] = {}

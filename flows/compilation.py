@@ -7,9 +7,9 @@ from typing import Annotated
 from prefect import flow
 from pydantic import Field
 
-from flows.secrets_by_name import flow_settings
 from tasks.compilation import run_compilation
 from tasks.core.records import Compiled
+from tasks.named_blocks import flow_settings
 from tasks.roboflow_api.models import CompilationDevice
 from tasks.roboflow_api.platform import CLOUD, open_platform
 from tasks.steps.compiling import DEADLINE_HOURS, Compilation, CompilationOptions, Hours, Label

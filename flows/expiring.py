@@ -10,12 +10,13 @@ from prefect.logging import get_run_logger
 from pydantic import Field
 
 from flows.running import finish_ended
-from flows.secrets_by_name import flow_settings, storage_credentials
+from flows.secrets_by_name import storage_credentials
 from tasks.artifacts import show_table
 from tasks.core.errors import DarkroomError, RunFailed
 from tasks.core.records import Rescued
 from tasks.core.redaction import redact
 from tasks.core.request import RunRequest
+from tasks.named_blocks import flow_settings
 from tasks.steps.expiring import find_unfetched
 from tasks.steps.runs import open_runs
 

@@ -15,13 +15,14 @@ from prefect.flows import Flow
 from prefect.logging import get_run_logger
 from prefect.logging.loggers import flow_run_logger
 
-from flows.secrets_by_name import flow_settings, platform_login, storage_credentials
+from flows.secrets_by_name import storage_credentials
 from tasks.artifacts import show_table
 from tasks.core.errors import DarkroomError
 from tasks.core.records import Reaped
 from tasks.core.redaction import redact
 from tasks.core.settings import Settings
 from tasks.flow_runs import PrefectFlowRuns
+from tasks.named_blocks import flow_settings, platform_login
 from tasks.steps.reaping import Outcome, Platforms, act_on_claim, reap, stop_lost, unfinished
 from tasks.steps.runs import open_runs
 

@@ -10,10 +10,11 @@ from pydantic import Field
 
 from flows.reaping import stop_on_end
 from flows.running import carry_out_request
-from flows.secrets_by_name import flow_settings, storage_credentials
+from flows.secrets_by_name import storage_credentials
 from tasks.core.errors import ResultsDiffer
 from tasks.core.records import Replayed, RunSummary
 from tasks.core.settings import Settings
+from tasks.named_blocks import flow_settings
 from tasks.replay import compare_replay
 from tasks.steps.previous import open_run
 from tasks.steps.replaying import replay_request

@@ -10,34 +10,29 @@ from flows.suspending import (
     asked_before,
     can_suspend,
     check_wait,
-    leaving_no_job,
-    own_id,
     suspend_until_approved,
     suspend_until_arrived,
     suspend_until_ended,
     suspended_before,
-    wake_others,
 )
-from flows.tagging import tag_flow_run
 from tasks.compare import compare_run
-from tasks.core.errors import RunFailed
 from tasks.core.records import NothingNew, Piloted, RunOutcome, RunSummary, Staged
 from tasks.core.request import RunRequest
-from tasks.core.run_folder import RunFolder, keep_request
+from tasks.core.run_folder import RunFolder
 from tasks.core.settings import Settings
 from tasks.datasets import write_run_datasets
 from tasks.export import export_results
 from tasks.ingest import ingest_files
 from tasks.launch import launch_job
+from tasks.own_flow_run import INTERRUPTIONS, open_flow_runs, own_id, own_run, tag_flow_run
 from tasks.pilot import show_pilot
 from tasks.publish import publish_results
 from tasks.stage import stage_media
-from tasks.steps.conclude import bring_home, complete, place_of, remember
+from tasks.steps.conclude import Means, bring_home, conclude, failing_at_home
 from tasks.steps.context import Run, Target
 from tasks.steps.ended import open_ended
 from tasks.steps.estimating import check_budget, estimate, known_bytes, measure, piloted, verdicts
-from tasks.steps.flow_runs import forget_suspension, note_owner
-from tasks.steps.holding import hold
+from tasks.steps.holding import hold, leaving_no_job
 from tasks.steps.judging import finished_as_asked
 from tasks.steps.piloting import pilot_target
 from tasks.steps.runs import Runs
@@ -116,7 +111,7 @@ def _finished_pilot(target: Target) -> RunFolder:
     staged = stage_media(target)
     assert isinstance(staged, Staged), "a pilot is not incremental"
     with hold(target, staged, _warn, begun) as run:
-        _own(run)
+        own_run(run)
         if finished_as_asked(run) is None:
             process_kept(run, staged.to_send)
         bring_home(run)
@@ -138,28 +133,20 @@ def _ask(target: Target, staged: Staged) -> None:
 
 def _carry_on(target: Target, staged: Staged, begun: float, *, resumed: bool = False) -> RunSummary:
     """What is left to do of a staged run."""
-    tag_flow_run(run=staged.key)
     with hold(target, staged, _warn, begun, resumed=resumed) as run:
-        _own(run)
+        own_run(run)
         known = finished_as_asked(run, show_verdicts)
         if known is not None and target.request.comparison.against:
             compare_run(run)
-        try:
+        with failing_at_home(run, own_id()):
             return _conclude(run, known or process_kept(run, staged.to_send))
-        except RunFailed:
-            forget_suspension(run, own_id())
-            bring_home(run)
-            raise
 
 
 def process_kept(run: Run, files: int) -> RunSummary:
     """:func:`process`, with what there is of the run in its bucket before, after each step, and when it fails."""
     bring_home(run)
-    try:
+    with failing_at_home(run):
         return process(run, files)
-    except RunFailed:
-        bring_home(run)
-        raise
 
 
 def process(run: Run, files: int) -> RunSummary:
@@ -171,7 +158,7 @@ def process(run: Run, files: int) -> RunSummary:
     """
     suspend_until_arrived(run, files)
     ingest_files(run)
-    with leaving_no_job(run):
+    with leaving_no_job(run, own_id(), INTERRUPTIONS):
         launch_job(run)
         suspend_until_ended(run)
         wait_for_job(run)
@@ -180,29 +167,7 @@ def process(run: Run, files: int) -> RunSummary:
 
 
 def _conclude(run: Run, summary: RunSummary) -> RunSummary:
-    """What follows a finished run: datasets are written, it is brought to its bucket, published, and remembered.
-
-    Each is done again where a killed process has left it undone.
-    """
-    keep_request(run.folder, run.target.request)
-    forget_suspension(run, own_id())
-    wake_others(run)
-    datasets: tuple[str, ...] = ()
-    if run.target.request.datasets.formats:
-        datasets = tuple(str(written.path) for written in write_run_datasets(run))
-    bring_home(run)
-    published = ""
-    if run.target.destination is not None:
-        complete(run)
-        published = publish_results(run.folder, run.target.destination).url
-    remember(run)
-    return summary.model_copy(update={"place": place_of(run), "published": published, "datasets": datasets})
-
-
-def _own(run: Run) -> None:
-    """Writes down that this flow run works on the run, so that others can look after its job."""
-    if run.folder.finished() is None:
-        note_owner(run, own_id())
+    return conclude(run, summary, Means(own_id(), open_flow_runs, write_run_datasets, publish_results))
 
 
 def _warn(text: str) -> None:

@@ -1,29 +1,23 @@
-"""How a flow run gives its worker back while its job runs, and leaves no job behind when it is cancelled."""
+"""How a flow run gives its worker back while its job runs, or until a person lets it go on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from uuid import uuid4
 
 from prefect import suspend_flow_run
-from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
-from prefect.exceptions import TerminationSignal
 from prefect.logging import get_run_logger
 
-from tasks.core.errors import BadInput, DarkroomError
-from tasks.core.redaction import redact
+from tasks.core.errors import BadInput
 from tasks.core.request import RunRequest
-from tasks.flow_runs import PrefectFlowRuns
 from tasks.ingest import send_files
+from tasks.own_flow_run import own_id
 from tasks.roboflow_api.platform import EMBEDDED
 from tasks.steps.context import INGEST, WAIT, Run, Target
-from tasks.steps.flow_runs import is_own, note_stopped, note_suspension, run_slept_on, sleepers_of
-from tasks.steps.launch import STEP as LAUNCH
+from tasks.steps.flow_runs import note_suspension, run_slept_on
 from tasks.steps.piloting import note_asked, run_asked_by
-from tasks.steps.reaping import BRIEF, job_has_ended, stop_job, wake
+from tasks.steps.reaping import job_has_ended
 from tasks.steps.wait import overdue
 
 SPARE_SECONDS = 24 * 3600
@@ -47,21 +41,9 @@ def check_wait(request: RunRequest) -> None:
         raise BadInput("wait mode suspend is for deployments, which a worker resumes: wait with mode poll here")
 
 
-def own_id() -> str:
-    """The id of this flow run."""
-    return str(_flow_run().id)
-
-
 def suspended_before(target: Target) -> str | None:
     """The key of the run that this flow run waited for when it suspended itself, or ``None``."""
     return None if target.request.wait.mode != "suspend" else run_slept_on(target.runs, own_id())
-
-
-def wake_others(run: Run) -> None:
-    """Resumes other flow runs that wait for the same run, which is finished now; they find it so."""
-    if sleepers_of(run.folder):
-        with get_client(sync_client=True) as client:
-            wake(run.folder, PrefectFlowRuns(client), get_run_logger().warning)
 
 
 def can_suspend() -> bool:
@@ -138,30 +120,6 @@ def _suspend(run: Run, seconds: float, said: str) -> None:
     get_run_logger().info("%s: %s", said, told)
     # Each suspension has a key of its own: Prefect lets a known one pass.
     suspend_flow_run(timeout=int(seconds) + SPARE_SECONDS, key=uuid4().hex)
-
-
-@contextmanager
-def leaving_no_job(run: Run) -> Iterator[None]:
-    """Aborts the run's job, unless it is to be left, when Ctrl-C, SIGTERM or Prefect interrupts the block."""
-    try:
-        yield
-    except (KeyboardInterrupt, TerminationSignal):
-        if run.target.request.wait.on_cancel == "abort":
-            _stop(run)
-        raise
-
-
-def _stop(run: Run) -> None:
-    try:
-        if not is_own(run, own_id()):
-            return  # another machine goes on with it
-        if stop_job(run.platform, run.folder.key, BRIEF):
-            again = "the same request restarts it with what is left"
-            get_run_logger().warning("wait: job %s is aborted, as the run was interrupted; %s", run.remote_id, again)
-        if not run.journal.uncertain(LAUNCH):  # else a request that was cut off may still start one
-            note_stopped(run.journal)
-    except DarkroomError as error:  # the hook tries again, and so does the flow reap-runs
-        get_run_logger().warning("wait: job %s could not be aborted: %s", run.remote_id, redact(str(error)))
 
 
 def _flow_run() -> FlowRun:

@@ -2,52 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import Callable, Iterator
+from concurrent.futures import wait as wait_until_done
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import copy_context
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal, cast
+from threading import Event
+from typing import Any, ClassVar, Literal, TypeVar, cast
 from urllib.parse import urlsplit
 
 from prefect._internal.compatibility.async_dispatch import async_dispatch
 from prefect.blocks.abstract import JobBlock, JobRun
-from prefect.exceptions import TerminationSignal
-from prefect.runtime import flow_run
-from prefect.utilities.asyncutils import run_sync_in_worker_thread
 from pydantic import Field, HttpUrl, SecretStr, ValidationError, field_validator
 
-from tasks.core.errors import BadInput, DarkroomError, RunFailed
+from tasks.core.errors import BadInput
 from tasks.core.identity import remote_id
 from tasks.core.progress import Silent
 from tasks.core.records import Finished, NothingNew, Record, RunSummary, Staged
 from tasks.core.redaction import redact
 from tasks.core.request import RunRequest
-from tasks.core.run_folder import keep_request, read_lock
+from tasks.core.run_folder import read_lock
 from tasks.core.settings import REGION_HOSTS, PlatformLogin, Settings, load_settings
+from tasks.core.threads import in_background
+from tasks.own_flow_run import INTERRUPTIONS, open_flow_runs, own_id, own_run, tag_flow_run
 from tasks.roboflow_api.platform import BLOCK, CLOUD, connect
 from tasks.roboflow_api.retrying import Timing
-from tasks.steps.conclude import bring_home, complete, place_of
+from tasks.single_runs import INSTEAD, check_single
+from tasks.steps.conclude import Means, bring_home, conclude, failing_at_home
 from tasks.steps.context import WAIT, Run
 from tasks.steps.datasets import make_datasets
 from tasks.steps.export import export
-from tasks.steps.flow_runs import forget_suspension, note_owner, note_stopped, note_suspension
-from tasks.steps.holding import hold
+from tasks.steps.flow_runs import note_suspension
+from tasks.steps.holding import hold, interruptible, leaving_no_job
 from tasks.steps.ingest import ingest
 from tasks.steps.judging import finished_as_asked
 from tasks.steps.launch import launch
 from tasks.steps.publish import publish
-from tasks.steps.reaping import BRIEF, stop_job
+from tasks.steps.reaping import BRIEF
 from tasks.steps.stage import open_target, stage, staged_before
 from tasks.steps.summarize import records_of, summarize
 from tasks.steps.wait import wait
 
-_OF_THE_FLOW = {
-    "only_new": "what is new is picked by the flow process-images",
-    "pilot": "a pilot is tried by the flow process-images",
-    "credentials": "put `with storage_credentials(...)` of flows.secrets_by_name around the calls",
-}
-"""Options of a request that are not for single jobs, and what to do instead."""
-_OPTIONS = frozenset(RunRequest.model_fields) - {"platform", "replays", "pilot_of", *_OF_THE_FLOW}
+_OPTIONS = frozenset(RunRequest.model_fields) - {"platform", *INSTEAD}
+_GRACE_SECONDS = BRIEF.total + 10.0
+"""What was interrupted gets so long to end, with its job aborted; the flow reap-runs tries again."""
+
+_CLOUDS = {url.partition("://")[2]: url for url in REGION_HOSTS.values()}
+"""The cloud's own URLs, by their hosts."""
+
+T = TypeVar("T")
 
 
 class JobResult(Record):
@@ -95,7 +101,7 @@ class PlatformRun(JobRun[JobResult]):
 
     async def await_for_completion(self) -> None:
         """The same for asynchronous flows."""
-        await run_sync_in_worker_thread(self._wait)
+        await _in_thread(self._wait)
 
     @async_dispatch(await_for_completion)
     def wait_for_completion(self) -> None:  # type: ignore[override]  # both ways, as in Prefect's own blocks
@@ -108,11 +114,11 @@ class PlatformRun(JobRun[JobResult]):
             JobAborted: somebody stopped the job.
             JobTimedOut: the deadline ``wait.deadline_hours`` has passed.
         """
-        self._wait()
+        self._wait(Event())
 
     async def afetch_result(self) -> JobResult:
         """The same for asynchronous flows."""
-        return await run_sync_in_worker_thread(self._fetch)
+        return await _in_thread(self._fetch)
 
     @async_dispatch(afetch_result)
     def fetch_result(self) -> JobResult:  # type: ignore[override]
@@ -122,17 +128,19 @@ class PlatformRun(JobRun[JobResult]):
             BadInput: the job has not been waited for.
             RunFailed: files are missing from the reconciliation, or an expectation was missed.
         """
-        return self._fetch()
+        return self._fetch(Event())
 
-    def _wait(self) -> None:
-        with self._held() as run, _leaving_no_job(run):
+    def _wait(self, interrupted: Event) -> None:
+        with self._held(interrupted) as run, failing_at_home(run), _leaving_no_job(run):
             if run.folder.finished() is None:
+                own_run(run)
+                _note_absence(run)
                 finished = wait(run)
                 self.logger.info("job %s has ended: %d images failed", finished.job_id, finished.failures)
 
-    def _fetch(self) -> JobResult:
-        with self._held() as run:
-            summary = _conclude(run, finished_as_asked(run) or _finish(run))
+    def _fetch(self, interrupted: Event) -> JobResult:
+        with self._held(interrupted) as run, failing_at_home(run, own_id()):
+            summary = conclude(run, finished_as_asked(run) or _finish(run), _means())
         self.logger.info(summary.line())
         folder = run.folder
         return JobResult(
@@ -144,15 +152,19 @@ class PlatformRun(JobRun[JobResult]):
         )
 
     @contextmanager
-    def _held(self) -> Iterator[Run]:
+    def _held(self, interrupted: Event) -> Iterator[Run]:
         with open_target(self.request, self._platform._settings()) as opened:
             target, staged = staged_before(opened, self.key)
             with hold(target, staged, self.logger.warning) as run:
-                yield run
+                yield interruptible(run, interrupted)
 
 
 class RoboflowPlatform(JobBlock[JobResult]):
-    """Where jobs run and with which key; flows name it as `block:NAME`, or trigger jobs with it."""
+    """Where jobs run and with which key; flows name it as `block:NAME`, or trigger jobs with it.
+
+    Where a flow run that has triggered a job crashes or is cancelled, `reap-runs` aborts the job. The automation that
+    runs it at once is for flows whose name begins with `process-`; for others, its schedule does it.
+    """
 
     _block_type_name = "Roboflow Platform"
     _block_type_slug = "roboflow-platform"
@@ -207,12 +219,15 @@ def inspect(source: str):
 
     def login(self) -> PlatformLogin:
         """How the platform is reached; a run's identity is the same as with the key in the environment."""
-        name, url = (self.url, self.url) if self.url else (CLOUD, REGION_HOSTS[self.region])
+        if not self.url:
+            return PlatformLogin(CLOUD, REGION_HOSTS[self.region], self.api_key, self.workspace)
+        cloud = _CLOUDS.get(self.url.partition("://")[2].lower())
+        name, url = (CLOUD, cloud) if cloud else (self.url, self.url)
         return PlatformLogin(name, url, self.api_key, self.workspace)
 
     async def atrigger(self, source: str, workflow: str, **options: Any) -> PlatformRun:
         """The same for asynchronous flows."""
-        return await run_sync_in_worker_thread(self._trigger, source, workflow, **options)
+        return await _in_thread(lambda interrupted: self._trigger(interrupted, source, workflow, **options))
 
     @async_dispatch(atrigger)
     def trigger(  # type: ignore[override]
@@ -231,17 +246,23 @@ def inspect(source: str):
         Raises:
             BadInput: source, workflow, the block or an option cannot be used.
         """
-        return self._trigger(source, workflow, **options)
+        return self._trigger(Event(), source, workflow, **options)
 
-    def _trigger(self, source: str, workflow: str, **options: Any) -> PlatformRun:
+    def _trigger(self, interrupted: Event, source: str, workflow: str, **options: Any) -> PlatformRun:
         settings = self._settings()
         request = _request({"runs": settings.runs} | options, source, workflow, self._called())
+        tag_flow_run(source=source, workflow=workflow)
         with open_target(request, settings) as target:
             staged = stage(target, Silent(), Timing())
             assert not isinstance(staged, NothingNew), "incremental requests are refused"
-            with hold(target, staged, self.logger.warning) as run, _brought_home(run):
-                if finished_as_asked(run) is None:
-                    _launch(run, staged)
+            with hold(target, staged, self.logger.warning) as held, failing_at_home(held):
+                run = interruptible(held, interrupted)
+                bring_home(run)
+                with _leaving_no_job(run):
+                    if finished_as_asked(run) is None:
+                        _launch(run, staged)
+                    run.timing.sleep(0)  # who has gone meanwhile leaves no job behind
+                bring_home(run)
         self.logger.info("job %s: %d images of %s", remote_id(staged.key), staged.to_send, redact(source))
         return PlatformRun(self, request, staged.key)
 
@@ -268,28 +289,27 @@ def _load_run(block: str, request: RunRequest, key: str) -> PlatformRun:
 
 def _request(options: dict[str, Any], source: str, workflow: str, platform: str) -> RunRequest:
     for name in options:
-        if name in _OF_THE_FLOW:
-            raise BadInput(f"{name} is no option of a single job: {_OF_THE_FLOW[name]}")
-        if name not in _OPTIONS:
+        if name not in _OPTIONS | INSTEAD.keys():
             raise BadInput(f"there is no option {name}: use one of {', '.join(sorted(_OPTIONS))}")
     try:
         request = RunRequest.model_validate(options | {"source": source, "workflow": workflow, "platform": platform})
     except ValidationError as error:
         problem = error.errors(include_input=False, include_url=False)[0]
         raise BadInput(f"option {'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
-    if request.wait.mode == "suspend":
-        raise BadInput("wait mode suspend is for deployments of the flow process-images: wait with mode poll here")
+    check_single(request)
     return request
 
 
 def _launch(run: Run, staged: Staged) -> None:
-    own = flow_run.get_id()
-    if own:
-        note_owner(run, own)
+    own_run(run)
     ingest(run, staged.to_send)
     launch(run)
-    if own:
-        # Nobody holds the run until it is waited for: this tells reap-runs that its flow run is not lost by that.
+    _note_absence(run)
+
+
+def _note_absence(run: Run) -> None:
+    """Tells reap-runs that the flow run is not lost when nobody holds the run, as between two calls."""
+    if own := own_id():
         note_suspension(run, own, WAIT, run.target.request.wait.deadline_hours, run.timing.now())
 
 
@@ -302,44 +322,30 @@ def _finish(run: Run) -> RunSummary:
     return summarize(run, records_of(run), begun)
 
 
-def _conclude(run: Run, summary: RunSummary) -> RunSummary:
-    """What follows a finished run, done again where a killed process has left it undone."""
-    keep_request(run.folder, run.target.request)
-    if own := flow_run.get_id():
-        forget_suspension(run, own)
-    datasets: tuple[str, ...] = ()
-    if run.target.request.datasets.formats:
-        datasets = tuple(str(written.path) for written in make_datasets(run, Silent()))
-    bring_home(run)
-    published = ""
-    if run.target.destination is not None:
-        complete(run)
-        published = publish(run.folder, run.target.destination, Silent()).url
-    return summary.model_copy(update={"place": place_of(run), "published": published, "datasets": datasets})
+def _means() -> Means:
+    """Without tasks of Prefect's, as a block is used outside of flows, too."""
+    return Means(
+        own_id(),
+        open_flow_runs,
+        lambda run: make_datasets(run, Silent()),
+        lambda folder, place: publish(folder, place, Silent()),
+    )
 
 
-@contextmanager
-def _brought_home(run: Run) -> Iterator[None]:
-    """Brings what there is of the run to its bucket, before and when it fails; the steps do so themselves."""
-    bring_home(run)
+def _leaving_no_job(run: Run) -> AbstractContextManager[None]:
+    return leaving_no_job(run, own_id(), INTERRUPTIONS)
+
+
+async def _in_thread(work: Callable[[Event], T]) -> T:
+    """``work`` in a thread, which is told by an event when whoever awaits it is interrupted, and waited for."""
+    interrupted = Event()
+    working = in_background(partial(copy_context().run, work, interrupted))
+    answer = asyncio.wrap_future(working)
+    answer.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be left to hear of it
     try:
-        yield
-    except RunFailed:
-        bring_home(run)
-        raise
-    bring_home(run)
-
-
-@contextmanager
-def _leaving_no_job(run: Run) -> Iterator[None]:
-    """Aborts the job, unless it is to be left, when Ctrl-C, SIGTERM or Prefect interrupts the block."""
-    try:
-        yield
-    except (KeyboardInterrupt, TerminationSignal):
-        if run.target.request.wait.on_cancel == "abort":
-            try:
-                stop_job(run.platform, run.folder.key, BRIEF)
-                note_stopped(run.journal)
-            except DarkroomError as error:  # the flow reap-runs tries again
-                run.tell(f"job {run.remote_id} could not be aborted: {redact(str(error))}")
+        return await asyncio.shield(answer)  # else a cancellation ends the future, and not the work
+    except INTERRUPTIONS:
+        interrupted.set()
+        # Not awaited: the event loop may be about to end, and its process with it.
+        wait_until_done([working], timeout=_GRACE_SECONDS)
         raise

@@ -13,7 +13,7 @@ from tasks.core.records import RunSummary
 from tasks.results.expectations import Verdict
 from tasks.retries import STEP
 from tasks.steps.context import Run
-from tasks.steps.judging import Judgement
+from tasks.steps.judging import Judgement, finished_as_asked
 from tasks.steps.summarize import records_of, summarize
 
 
@@ -21,12 +21,17 @@ from tasks.steps.summarize import records_of, summarize
 def summarize_run(run: Run) -> RunSummary:
     """Accounts for every staged file, draws the report, and writes ``summary.parquet``, last of all.
 
+    A run that is finished as it is asked for has all that already.
+
     Raises:
         BadInput: a step before has not been carried out.
         RunIncomplete: files are missing from the reconciliation.
         RunFailed: not one file could be processed.
         ExpectationsMissed: the results are not what was expected of them.
     """
+    known = finished_as_asked(run, show_verdicts)
+    if known is not None:
+        return known
 
     def show(judgement: Judgement) -> None:
         show_link("report", run.folder.report)  # there from here on, also for a run that fails now

@@ -27,7 +27,8 @@ def named_secrets(settings: Settings, credentials: str, platform: str = "") -> I
         yield settings
         return
     with starting() as started, managed_prefect_api(settings.home):
-        from flows.secrets_by_name import flow_settings, storage_credentials
+        from flows.secrets_by_name import storage_credentials
+        from tasks.named_blocks import flow_settings
 
         started()
         with storage_credentials(credentials):

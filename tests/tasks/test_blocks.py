@@ -7,11 +7,6 @@ import fcntl
 import json
 import pickle
 import shlex
-import signal
-import sys
-import threading
-import traceback
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,40 +19,13 @@ from tasks.blocks import JobResult, PlatformRun, RoboflowPlatform
 from tasks.core.errors import BadInput, KeyRefused
 from tasks.core.identity import remote_id
 from tasks.core.run_folder import RunFolder
-from tasks.core.settings import load_settings
+from tasks.core.settings import REGION_HOSTS, load_settings
 from tasks.roboflow_api import platform as platforms
-from tasks.roboflow_api.platform import connect, open_platform
+from tasks.roboflow_api.platform import CLOUD, connect, open_platform
 from tests.deployments.batch_server.running import KEY, ServerClient, settings_for, thread_server
 from tests.deployments.batch_server.small_engine import SmallEngine
-from tests.images import make_images
-from tests.waiting import wait_for
-
-IMAGES = 5
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerClient]:
-    with thread_server(settings_for(tmp_path_factory.mktemp("server")), SmallEngine()) as client:
-        yield client
-
-
-@pytest.fixture(autouse=True)
-def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No key and no place but what the tests name."""
-    for name in ("ROBOFLOW_API_KEY", "API_BASE_URL", "ROBOFLOW_REGION"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("DARKROOM_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("DARKROOM_RUNS", str(tmp_path / "runs"))
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> str:
-    make_images(tmp_path / "source", IMAGES)
-    return str(tmp_path / "source")
-
-
-def block(server: ServerClient, **fields: str) -> RoboflowPlatform:
-    return RoboflowPlatform.model_validate({"url": server.url, "api_key": KEY} | fields)
+from tests.tasks.own_flows import *  # noqa: F403
+from tests.tasks.own_flows import IMAGES, block, interrupted_wait, polling
 
 
 def triggered(platform: RoboflowPlatform, source: str, **options: object) -> PlatformRun:
@@ -117,25 +85,21 @@ def test_result_before_the_wait_is_refused(server: ServerClient, source: str) ->
         run.fetch_result()
 
 
+async def awaited(run: Any) -> None:
+    await run.wait_for_completion()
+
+
 @pytest.mark.parametrize("on_cancel", ["abort", "leave"])
-def test_interrupted_wait_leaves_no_job_unless_it_is_asked_to(tmp_path: Path, source: str, on_cancel: str) -> None:
-    engine, here = SmallEngine(hold_after=1), threading.get_ident()
-
-    def polls() -> bool:
-        stack = traceback.walk_stack(sys._current_frames()[here])
-        return "poll_until" in [frame.f_code.co_name for frame, _ in stack]
-
-    def interrupt() -> None:
-        wait_for(lambda: engine.holding.is_set() and polls(), "the wait for a job that stands still")
-        signal.pthread_kill(here, signal.SIGINT)
-
+@pytest.mark.parametrize("is_async", [False, True])
+def test_interrupted_wait_leaves_no_job_unless_it_is_asked_to(
+    tmp_path: Path, source: str, on_cancel: str, is_async: bool
+) -> None:
+    engine = SmallEngine(hold_after=1)
     with thread_server(settings_for(tmp_path / "held", chunk_limit=1), engine) as held:
         run = triggered(block(held), source, wait={"on_cancel": on_cancel})
-        interrupting = threading.Thread(target=interrupt)
-        interrupting.start()
-        with pytest.raises(KeyboardInterrupt):
-            run.wait_for_completion()
-        interrupting.join()
+        with interrupted_wait(engine):
+            asyncio.run(awaited(run)) if is_async else run.wait_for_completion()
+        assert not polling()
         engine.go_on()
         assert held.finished(run.job_id)["error"] is (on_cancel == "abort")
 
@@ -173,6 +137,12 @@ def test_login_has_the_name_that_the_same_key_has_in_the_environment(
     named = load_settings().with_blocks(lambda _name: block(server).login())
     with open_platform("block:mine", named) as by_block, open_platform(server.url, load_settings()) as by_key:
         assert (by_block.name, by_block.workspace) == (by_key.name, by_key.workspace) == (server.url, "local")
+
+
+@pytest.mark.parametrize("url", [*REGION_HOSTS.values(), "HTTPS://API.Roboflow.com/", "http://api.roboflow.com"])
+def test_url_that_is_the_clouds_own_is_the_cloud(url: str) -> None:
+    login = RoboflowPlatform(url=url, api_key=SecretStr(KEY)).login()
+    assert (login.name, login.url in REGION_HOSTS.values()) == (CLOUD, True)
 
 
 def test_run_of_a_saved_block_names_it_and_has_the_key_nowhere(server: ServerClient, source: str) -> None:
