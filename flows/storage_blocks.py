@@ -75,10 +75,46 @@ class _Block(_Document):
         """
 
 
+class _AwsConfig(BaseModel):
+    """Settings of botocore, which variables cannot hold."""
+
+    model_config = ConfigDict(extra="allow")
+
+    signature_version: str | None = None
+    s3: dict[str, Any] = Field(default_factory=dict)
+
+
 class _AwsClient(_Document):
     endpoint_url: str | None = None
+    use_ssl: bool = True
     verify: bool | str | None = None
     verify_cert_path: str | None = None
+    config: _AwsConfig | None = None
+
+    def check(self) -> None:
+        """Sees that nothing of it would be left out.
+
+        Raises:
+            ValueError: something would.
+        """
+        if self.verify is False:
+            raise ValueError("switches off the check of certificates: name the authority in verify_cert_path instead")
+        if not self.use_ssl and not self.endpoint_url:  # beside a whole URL it says nothing
+            raise ValueError("switches off use_ssl: write an endpoint_url that begins with http:// instead")
+        if left := self._left_out():
+            raise ValueError(
+                f"sets {', '.join(left)} in config, which is not taken over: clear it there, and put what is needed of "
+                "it into a profile of the worker's, which an aws-credentials block names in profile_name"
+            )
+
+    def _left_out(self) -> list[str]:
+        """Settings that ask for something else than what is done anyway."""
+        config = self.config or _AwsConfig()
+        usual = {"signature_version": "s3v4"}
+        styles = ("auto", "path" if self.endpoint_url else "virtual")
+        s3 = [f"s3.{name}" for name, value in config.s3.items() if name != "addressing_style" or value not in styles]
+        others = config.model_dump(exclude={"s3"}, exclude_none=True).items()
+        return sorted([*s3, *(name for name, value in others if usual.get(name) != value)])
 
 
 class _Aws(_Block):
@@ -94,8 +130,7 @@ class _Aws(_Block):
         client = self.aws_client_parameters
         if self.assume_role_arn:
             raise ValueError("assumes a role: name a profile of the worker's that does, or give the role's own keys")
-        if client.verify is False:
-            raise ValueError("switches off the check of certificates: name the authority in verify_cert_path instead")
+        client.check()
         if bool(self.aws_access_key_id) != bool(self.aws_secret_access_key):
             raise ValueError("holds half of a key: give both the access key's id and its secret")
         certificates = client.verify if isinstance(client.verify, str) else client.verify_cert_path

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+
+from rich.console import Console
 
 from deployments.setup.steps import Step
 from deployments.setup.wishes import Wishes
-from flows.command_line.help_style import HelpStyle
+from flows.command_line.answers import JSON, Answer, print_answer, print_error, print_fault
+from flows.command_line.help_style import Parser
+from flows.command_line.words import add_json_option
 from flows.prefect_config import check_api, configured_api_url
-from tasks.core.errors import BadInput, DarkroomError
+from tasks.core.errors import BadInput, DarkroomError, local_fault
 from tasks.core.redaction import redact
 from tasks.core.settings import load_settings
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Sets up, or says what would be done.
 
     Args:
@@ -26,17 +30,28 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit status: 0, 1 when Prefect's server refused something, 2 for bad input.
     """
-    options = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    as_json = JSON in words
     try:
+        options = _parse(words)
         _check_prefect()
-        steps = _carry_out(_wishes(options), dry=options.dry_run)
+        print_answer(_answer(_carry_out(_wishes(options), dry=options.dry_run), dry=options.dry_run), as_json=as_json)
     except DarkroomError as error:
-        return _fail(error, as_json=options.json)
-    if options.json:
-        print(json.dumps({"dry_run": options.dry_run, "steps": [step.facts() for step in steps]}))  # noqa: T201
-    else:
-        print("\n".join(step.line(dry=options.dry_run) for step in steps))  # noqa: T201
+        return print_error(error, as_json=as_json)
+    except OSError as error:
+        return print_error(local_fault(error), as_json=as_json)
+    except Exception as error:
+        if as_json:
+            print_fault(error)
+        raise
     return 0
+
+
+def _answer(steps: list[Step], *, dry: bool) -> Answer:
+    def show(console: Console) -> None:
+        console.file.writelines(f"{step.line(dry=dry)}\n" for step in steps)
+
+    return Answer({"dry_run": dry, "steps": [step.facts() for step in steps]}, show)
 
 
 def _wishes(options: argparse.Namespace) -> Wishes:
@@ -74,28 +89,28 @@ def _carry_out(wishes: Wishes, *, dry: bool) -> list[Step]:
                 step.act()
             return steps
     except (httpx.HTTPError, PrefectHTTPStatusError) as error:
-        said = redact(str(error)).splitlines()[0]
-        raise DarkroomError(f"Prefect's server refused or did not answer: {said}") from None
+        raise DarkroomError(f"Prefect's server refused or did not answer: {first_line(error)}") from None
 
 
-def _fail(error: DarkroomError, *, as_json: bool) -> int:
-    message = redact(str(error))
-    if as_json:
-        print(json.dumps({"error": {"type": type(error).__name__, "message": message}}))  # noqa: T201
-    print(f"darkroom setup: {message}", file=sys.stderr)  # noqa: T201
-    return error.exit_status
+def first_line(error: Exception) -> str:
+    """What an error says first, without secrets; the kind of error where it says nothing."""
+    return (redact(str(error)).strip() or type(error).__name__).splitlines()[0]
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parse(words: Sequence[str]) -> argparse.Namespace:
+    parser = _parser()
+    parser.check_flags(words)
+    return parser.parse_args(words)
+
+
+def _parser() -> Parser:
+    parser = Parser(
         prog="darkroom setup",
         description="Tell Prefect's server of Darkroom: the type of its block, a work pool, and automations that look "
         "after lost jobs and notify people. It can be run again at any time: what is there is kept or brought up to "
         "date, and what was switched off stays off.",
         epilog="example:\n  darkroom setup --block mine --notify slack-webhook/mine\n"
         "  darkroom setup --remove --dry-run",
-        formatter_class=HelpStyle,
-        allow_abbrev=False,
     )
     _add_block(parser.add_argument_group("platform", "the key is taken from ROBOFLOW_API_KEY, and never an argument"))
     work = parser.add_argument_group("work")
@@ -112,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     how = parser.add_argument_group("how")
     how.add_argument("--remove", action="store_true", help="take away what was made, a block only if it is named")
     how.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
-    how.add_argument("--json", action="store_true", help="print one JSON document")
+    add_json_option(parser)
     return parser
 
 
@@ -121,9 +136,14 @@ def _add_block(group: argparse._ArgumentGroup) -> None:
         "--block", default="", metavar="NAME", help="make a Roboflow Platform block, which flows name as block:NAME"
     )
     group.add_argument(
-        "--url", default="", help="URL of its platform (default: API_BASE_URL, or the cloud of ROBOFLOW_REGION)"
+        "--url",
+        help="URL of its platform (default: API_BASE_URL or ROBOFLOW_REGION; else as the block is; else the cloud)",
     )
-    group.add_argument("--workspace", default="", metavar="ID", help="workspace that its key must be of (default: any)")
+    group.add_argument(
+        "--workspace",
+        metavar="ID",
+        help="workspace that its key must be of (default: as the block is, else any; '' for any)",
+    )
 
 
 def _positive(text: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
@@ -96,31 +97,49 @@ def _has_schema(client: SyncPrefectClient) -> bool:
 
 
 def _block(client: SyncPrefectClient, wishes: Wishes, settings: Settings) -> Step:
-    wanted = _wanted_block(wishes, settings)
+    known = _known_block(client, wishes.block)
+    wanted = _wanted_block(wishes, settings, known)
     save = partial(wanted.save, wishes.block, overwrite=True)
-    try:
-        slug = RoboflowPlatform.get_block_type_slug()
-        found = client.read_block_document_by_name(wishes.block, slug, include_secrets=True)
-    except ObjectNotFound:
+    if not known:
         return Step("block", wishes.block, Deed.MAKE, _where(wanted), save)
     try:
-        is_same = RoboflowPlatform.model_validate(found.data).login() == wanted.login()
+        is_same = RoboflowPlatform.model_validate(known).login() == wanted.login()
     except ValidationError:
         is_same = False
     return Step("block", wishes.block, Deed.KEEP if is_same else Deed.UPDATE, _where(wanted), save)
 
 
-def _wanted_block(wishes: Wishes, settings: Settings) -> RoboflowPlatform:
+def _known_block(client: SyncPrefectClient, name: str) -> dict[str, Any]:
+    """What the block of this name holds; nothing where there is none."""
+    try:
+        slug = RoboflowPlatform.get_block_type_slug()
+        return dict(client.read_block_document_by_name(name, slug, include_secrets=True).data)
+    except ObjectNotFound:
+        return {}
+
+
+def _wanted_block(wishes: Wishes, settings: Settings, known: dict[str, Any]) -> RoboflowPlatform:
+    """What is asked for and what the environment says; else what the block says already."""
     if settings.api_key is None:
         raise BadInput(f"block {wishes.block} needs a key: set ROBOFLOW_API_KEY to it")
-    url = wishes.url or settings.api_base_url or ""
-    regions = {host: region for region, host in REGION_HOSTS.items()}
-    place = {"region": regions.get(url, settings.region), "url": "" if url in regions else url}
+    kept = {name: known[name] for name in ("region", "url", "workspace") if name in known}
+    given: dict[str, Any] = {"api_key": settings.api_key} | _given_place(wishes, settings)
+    if wishes.workspace is not None:
+        given["workspace"] = wishes.workspace
     try:
-        return RoboflowPlatform.model_validate(place | {"api_key": settings.api_key, "workspace": wishes.workspace})
+        return RoboflowPlatform.model_validate(kept | given)
     except ValidationError as error:
         problem = error.errors(include_input=False, include_url=False)[0]
         raise BadInput(f"block {wishes.block}, {problem['loc'][0]}: {problem['msg']}") from None
+
+
+def _given_place(wishes: Wishes, settings: Settings) -> dict[str, Any]:
+    """Where jobs run, as far as that is said; empty where it is not."""
+    if wishes.url is None and not settings.api_base_url and "region" not in settings.model_fields_set:
+        return {}
+    url = wishes.url or settings.api_base_url or ""
+    regions = {host: region for region, host in REGION_HOSTS.items()}
+    return {"region": regions.get(url, settings.region), "url": "" if url in regions else url}
 
 
 def _where(block: RoboflowPlatform) -> str:

@@ -6,6 +6,7 @@ It is told again when the project or the ports have changed; a schedule that was
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -21,10 +22,12 @@ from deployments.stack.logs import last_lines
 from deployments.stack.parts import POOL, PREFECT, ROOT, Plan
 from tasks.core.errors import ServiceFailed
 from tasks.core.files import write_text
+from tasks.core.redaction import redact
 
 BLOCK = "local"
 """Name of the block that holds the address and the key of the stack's batch server."""
 LONGEST = 300.0
+"""Seconds that a command is given."""
 PREFECT_FILE = "prefect.yaml"
 _TOLD = (PREFECT_FILE, "flows/**/*.py", "tasks/**/*.py", "deployments/setup/**/*.py")
 _CLIENT = (sys.executable, "-m", "prefect", "--no-prompt")
@@ -41,7 +44,8 @@ def enlist(plan: Plan, say: Say) -> bool:
         Whether there was something to tell.
 
     Raises:
-        ServiceFailed: a command failed; the message ends with its last lines.
+        ServiceFailed: Prefect's server does not answer, or a command failed or did not end; the message ends with its
+            last lines.
     """
     marker, digest = plan.folder / PREFECT / "enlisted", _digest(plan)
     if marker.exists() and marker.read_text(encoding="utf-8") == digest:
@@ -62,15 +66,30 @@ def tell_prefect(environment: Mapping[str, str], prefect_file: str, log: Path | 
         log: where the commands' words go; ``None``: to standard output.
 
     Raises:
-        ServiceFailed: a command failed.
+        ServiceFailed: Prefect's server does not answer, or a command failed or did not end.
     """
-    run = partial(_run, environment, log)
-    with httpx.Client(base_url=environment["PREFECT_API_URL"], timeout=60, trust_env=False) as api:
+    run = partial(run_command, environment, log)
+    with _asking(environment["PREFECT_API_URL"]) as api:
         if api.get(f"work_pools/{POOL}").status_code == httpx.codes.NOT_FOUND:
             run(*_CLIENT, "work-pool", "create", POOL, "--type", "process")
         with schedules_kept(api):
             run(*_CLIENT, "deploy", "--all", "--prefect-file", prefect_file)
     run(sys.executable, "-m", "deployments.setup", "--pool", POOL, "--block", BLOCK)
+
+
+@contextmanager
+def _asking(api_url: str) -> Iterator[httpx.Client]:
+    try:
+        with httpx.Client(base_url=api_url, timeout=60, trust_env=False) as api:
+            yield api
+    except (httpx.HTTPError, httpx.InvalidURL, json.JSONDecodeError) as error:
+        said = f"does not answer ({type(error).__name__})"
+        if isinstance(error, httpx.HTTPStatusError):
+            said = f"answers HTTP {error.response.status_code}"
+        raise ServiceFailed(
+            f"Prefect's server at {redact(api_url)} {said}: see that it is up, that PREFECT_API_URL is its address "
+            "(which ends in /api) and what its log says, then run the same command again"
+        ) from None
 
 
 def _digest(plan: Plan) -> str:
@@ -84,13 +103,15 @@ def _digest(plan: Plan) -> str:
 
 @contextmanager
 def schedules_kept(api: httpx.Client) -> Iterator[None]:
-    """Switches on again what was on before ``prefect deploy`` set all schedules to what the file says."""
+    """Switches on again what was on before ``prefect deploy`` set schedules to what the file says, or failed midway."""
     before = {_schedule_key(deployment, schedule) for deployment, schedule in _schedules(api) if schedule["active"]}
-    yield
-    for deployment, schedule in _schedules(api):
-        if not schedule["active"] and _schedule_key(deployment, schedule) in before:
-            path = f"deployments/{deployment['id']}/schedules/{schedule['id']}"
-            api.patch(path, json={"active": True}).raise_for_status()
+    try:
+        yield
+    finally:
+        for deployment, schedule in _schedules(api):
+            if not schedule["active"] and _schedule_key(deployment, schedule) in before:
+                path = f"deployments/{deployment['id']}/schedules/{schedule['id']}"
+                api.patch(path, json={"active": True}).raise_for_status()
 
 
 def _schedules(api: httpx.Client) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
@@ -103,20 +124,37 @@ def _schedule_key(deployment: dict[str, Any], schedule: dict[str, Any]) -> tuple
     return deployment["flow_id"], deployment["name"], repr(sorted(schedule["schedule"].items()))
 
 
-def _run(environment: Mapping[str, str], log: Path | None, *command: str) -> None:
-    """Runs a command to its end."""
-    with ExitStack() as opened:
-        done = subprocess.run(
-            command,
-            cwd=ROOT,
-            env=dict(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=opened.enter_context(log.open("wb")) if log else None,
-            stderr=subprocess.STDOUT,
-            timeout=LONGEST,
-            check=False,
-        )
+def run_command(environment: Mapping[str, str], log: Path | None, *command: str, longest: float = LONGEST) -> None:
+    """Runs a command to its end.
+
+    Args:
+        environment: the command's.
+        log: where its words go; ``None``: to standard output.
+        command: its first word is not shown in messages.
+        longest: seconds that it is given; then it is killed.
+
+    Raises:
+        ServiceFailed: it failed, or did not end in time.
+    """
+    shown = " ".join(word for word in command[1:] if word != "-m")
+    try:
+        with ExitStack() as opened:
+            done = subprocess.run(
+                command,
+                cwd=ROOT,
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=opened.enter_context(log.open("wb")) if log else None,
+                stderr=subprocess.STDOUT,
+                timeout=longest,
+                check=False,
+            )
+    except subprocess.TimeoutExpired:
+        problem = f"`{shown}` did not end within {longest:g} seconds: run the same command again when less is going on"
+        raise ServiceFailed(_with_last_lines(problem, log)) from None
     if done.returncode:
-        said = f":\n{last_lines(log)}" if log else ""
-        shown = " ".join(word for word in command[1:] if word != "-m")
-        raise ServiceFailed(f"`{shown}` failed with status {done.returncode}{said}")
+        raise ServiceFailed(_with_last_lines(f"`{shown}` failed with status {done.returncode}", log))
+
+
+def _with_last_lines(problem: str, log: Path | None) -> str:
+    return f"{problem}; it said last:\n{last_lines(log)}" if log else problem

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +16,53 @@ import httpx
 from deployments.stack.parts import POOL
 
 LONGEST = 60.0
+STOP_SECONDS = 30.0
+"""What a flow run's process is given to abort its job after SIGTERM."""
 POLL_SECONDS = 0.3
 _UNDER_WAY = ["PENDING", "RUNNING", "CANCELLING"]
 Say = Callable[[str], None]
 
 
-def cancel_flow_runs(api_url: str, say: Say, longest: float = LONGEST) -> None:
-    """Cancels what the worker runs, so that jobs end as well; scheduled and suspended flow runs stay as they are.
+def cancel_flow_runs(api_url: str, say: Say, *, has_worker: bool, longest: float = LONGEST) -> None:
+    """Ends what is under way, so that jobs end as well; scheduled and suspended flow runs stay as they are.
+
+    A worker is asked to cancel. What no worker cancels, as its own was killed, has its process ended, and is marked.
 
     Args:
         api_url: address of Prefect's API.
         say: told what is being done.
-        longest: seconds to wait at most; what is left then ends with the worker.
+        has_worker: whether there is a worker to ask.
+        longest: seconds that it is given.
     """
     with _asking(api_url, say) as api:
         _mark_dead(api, say)
-        for flow_run in _under_way(api):
-            say(f"cancelling {flow_run['name']}")
-            _set_state(api, flow_run, "CANCELLING", "Cancelling", "the stack is ended")
-        deadline = time.monotonic() + longest
-        while _under_way(api) and time.monotonic() < deadline:
-            time.sleep(POLL_SECONDS)
+        if has_worker:
+            _have_cancelled(api, say, longest)
+        _end_processes(api, say)
+        _mark_dead(api, say)
+
+
+def _have_cancelled(api: httpx.Client, say: Say, longest: float) -> None:
+    for flow_run in _under_way(api):
+        say(f"cancelling {flow_run['name']}")
+        _set_state(api, flow_run, "CANCELLING", "Cancelling", "the stack is ended")
+    _wait_while(lambda: bool(_under_way(api)), longest)
+
+
+def _end_processes(api: httpx.Client, say: Say) -> None:
+    left = [flow_run for flow_run in _under_way(api) if _is_alive(flow_run)]
+    for number, seconds in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, POLL_SECONDS)):
+        for flow_run in filter(_is_alive, left):
+            say(f"ending {flow_run['name']} with {number.name}")
+            with suppress(ProcessLookupError):
+                os.kill(int(_local_process(flow_run)), number)
+        _wait_while(lambda: any(map(_is_alive, left)), seconds)
+
+
+def _wait_while(look: Callable[[], bool], longest: float) -> None:
+    deadline = time.monotonic() + longest
+    while look() and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
 
 
 def mark_dead_flow_runs(api_url: str, say: Say) -> None:
@@ -59,20 +87,24 @@ def _asking(api_url: str, say: Say) -> Iterator[httpx.Client]:
 
 def _mark_dead(api: httpx.Client, say: Say) -> None:
     for flow_run in _under_way(api):
-        if _is_dead(flow_run):
+        if _local_process(flow_run) and not _is_alive(flow_run):
             say(f"{flow_run['name']} is marked as crashed: its process is gone")
             _set_state(api, flow_run, "CRASHED", "Crashed", "its process is gone")
 
 
-def _is_dead(flow_run: dict[str, Any]) -> bool:
-    """Whether a flow run's process was on this machine and is no more; another process may bear its number."""
+def _local_process(flow_run: dict[str, Any]) -> str:
+    """The number of a flow run's process; empty where that is not known, or is on another machine."""
     host, _, process = str(flow_run["infrastructure_pid"] or "").rpartition(":")
-    if not process.isdecimal() or host not in ("", socket.gethostname()):
-        return False
+    return process if process.isdecimal() and host in ("", socket.gethostname()) else ""
+
+
+def _is_alive(flow_run: dict[str, Any]) -> bool:
+    """Whether a flow run's process is on this machine and runs; another process may bear its number by now."""
+    process = _local_process(flow_run)
     try:
-        return flow_run["id"].encode() not in (Path("/proc") / process / "environ").read_bytes()
+        return bool(process) and flow_run["id"].encode() in (Path("/proc") / process / "environ").read_bytes()
     except OSError:
-        return True
+        return False
 
 
 def _under_way(api: httpx.Client) -> list[dict[str, Any]]:

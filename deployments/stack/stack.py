@@ -159,8 +159,8 @@ def down(settings: Settings, say: Say) -> int:
 
 def _cancel_what_runs(kept: list[Part], say: Say) -> None:
     ready = {part.name: record for part in kept if (record := part.record()) and record.status == READY}
-    if PREFECT in ready and WORKER in ready:
-        cancel_flow_runs(f"{ready[PREFECT].url}/api", say)
+    if PREFECT in ready:
+        cancel_flow_runs(f"{ready[PREFECT].url}/api", say, has_worker=WORKER in ready)
 
 
 def _end(ending: list[Part], say: Say) -> list[Part]:

@@ -108,6 +108,10 @@ A Kubernetes job for each flow run. Runs lie in a bucket, whose credentials come
   DARKROOM_IMAGE=registry/darkroom:latest DARKROOM_RUNS=s3://bucket/runs \\
     prefect --no-prompt deploy --prefect-file deployments/prefect-kubernetes.yaml --all
   prefect worker start --pool darkroom-kubernetes       # in the cluster, with prefect-kubernetes
+Only you know the bucket whose images `nightly` is to process: until it has a source, its schedule must stay off. With
+the two variables as above, this gives it one, which a later `deploy --all` takes away again:
+  prefect --no-prompt deploy --prefect-file deployments/prefect-kubernetes.yaml --name nightly \\
+    --param source=s3://bucket/photos
 """,
         pool="darkroom-kubernetes",
         platform="block:roboflow",

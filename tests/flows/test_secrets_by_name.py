@@ -19,21 +19,22 @@ from PIL import Image
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import BlockDocumentCreate
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Crashed
 
 from flows.batch import process_images
 from flows.prefect_server import managed_prefect_api, prefect_service, server_environment
 from flows.replay import replay_run
-from flows.secrets_by_name import flow_settings, platform_login, storage_credentials, storage_login
+from flows.secrets_by_name import storage_credentials, storage_login
 from flows.staging import stage_source
-from flows.storage_blocks import login_of
 from tasks.blocks import RoboflowPlatform
-from tasks.core.errors import BadInput, DarkroomError
+from tasks.core.errors import BadInput, DarkroomError, RequestRefused, ServiceBusy
 from tasks.core.identity import remote_id
 from tasks.core.records import Reaped, RunSummary
 from tasks.core.run_folder import RunFolder, read_lock
 from tasks.core.settings import load_settings
 from tasks.flow_runs import PrefectFlowRuns
+from tasks.named_blocks import flow_settings, platform_login
 from tasks.roboflow_api.platform import embedded_server, open_platform
 from tasks.sources.registry import open_source
 from tasks.steps.reaping import reap
@@ -43,6 +44,7 @@ from tests.deployments.batch_server.small_engine import SmallEngine
 from tests.emulators.fixtures import *  # noqa: F403
 from tests.emulators.pool import foreign_variables
 from tests.images import make_images
+from tests.scripted import Reply, scripted_server
 
 pytestmark = pytest.mark.prefect_server
 
@@ -155,6 +157,23 @@ def test_missing_block_says_how_it_is_made(prefect: Path) -> None:
         storage_login("gcp-credentials/nowhere")
 
 
+@pytest.mark.parametrize(
+    ("status", "kind", "said"),
+    [
+        (401, BadInput, "HTTP 401.*set PREFECT_API_KEY"),
+        (403, BadInput, "HTTP 403.*may read blocks"),
+        (422, RequestRefused, "HTTP 422.*check the name"),
+        (500, ServiceBusy, "HTTP 500.*later"),
+    ],
+)
+def test_refusal_of_prefects_server_is_told_as_what_it_is(status: int, kind: type[DarkroomError], said: str) -> None:
+    with scripted_server() as server, temporary_settings({PREFECT_API_URL: f"{server.url}/api"}):
+        server.replies([Reply(status)] * 3)
+        with pytest.raises(kind, match=f"the block aws-credentials/mine .{said}") as refused:
+            storage_login("aws-credentials/mine")
+    assert refused.value.status == status
+
+
 @pytest.mark.parametrize("name", ["mine", "aws-credentials", "aws-credentials/", "secret/mine", "/mine"])
 def test_name_of_no_storage_block_is_refused(prefect: Path, name: str) -> None:
     with pytest.raises(BadInput, match="write one of aws-credentials/NAME"), storage_credentials(name):
@@ -228,6 +247,7 @@ def test_google_bucket_is_signed_for_with_an_account_that_only_the_block_has(
     with storage_credentials(named):
         file = Path(os.environ["GOOGLE_APPLICATION_CREDENTIALS"])
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert file.parent == prefect / "credentials"
         source = open_source(f"{gcs.url}/photos")
         (signed,) = source.presign(source.list(), 600)  # type: ignore[attr-defined]
     gcs.check_signature(signed)
@@ -295,65 +315,3 @@ def test_servers_of_our_own_get_nothing_of_a_block(prefect: Path) -> None:
     with storage_credentials(google):
         given = embedded_server(load_settings())._env | server_environment(prefect)
     assert [name for name in given if name.startswith("GOOGLE_")] == []
-
-
-@pytest.mark.parametrize(
-    ("kind", "document", "said"),
-    [
-        ("aws-credentials", {"aws_access_key_id": "1"}, "half of a key"),
-        ("aws-credentials", {"assume_role_arn": "arn:aws:iam::1:role/r"}, "assumes a role"),
-        ("aws-credentials", {"aws_client_parameters": {"verify": False}}, "check of certificates"),
-        ("minio-credentials", {"minio_root_user": "me"}, "minio_root_password"),
-        ("gcp-credentials", {"service_account_file": "/nowhere/account.json"}, "not on this machine"),
-        ("azure-blob-storage-credentials", {}, "neither a connection string nor"),
-        ("azure-blob-storage-credentials", {"connection_string": "AccountName=me"}, "copy the whole"),
-        ("azure-blob-storage-credentials", {"connection_string": "UseDevelopmentStorage=true"}, "write out"),
-        ("azure-blob-storage-credentials", {"account_url": "https://x", "client_secret": SECRET}, "service principal"),
-        ("azure-blob-storage-credentials", {"account_url": "https://nobody"}, "names no account"),
-    ],
-)
-def test_block_that_cannot_be_used_says_what_to_change(kind: str, document: dict[str, Any], said: str) -> None:
-    with pytest.raises(DarkroomError, match=f"block {kind}/mine .*{said}") as caught:
-        login_of(f"{kind}/mine", kind, document)
-    assert SECRET not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("kind", "document", "variables"),
-    [
-        (
-            "aws-credentials",
-            {"profile_name": "team", "region_name": "eu-west-1", "aws_client_parameters": {"verify_cert_path": "/ca"}},
-            {"AWS_PROFILE": "team", "AWS_REGION": "eu-west-1", "AWS_CA_BUNDLE": "/ca"},
-        ),
-        (
-            "aws-credentials",
-            {"aws_access_key_id": "1", "aws_secret_access_key": SECRET, "aws_session_token": "t", "later": 1},
-            {"AWS_ACCESS_KEY_ID": "1", "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_SESSION_TOKEN": "t"},
-        ),
-        (
-            "azure-blob-storage-credentials",
-            {"connection_string": "AccountName=me;AccountKey=k==;EndpointSuffix=core.windows.net"},
-            {"AZURE_STORAGE_ACCOUNT_NAME": "me", "AZURE_STORAGE_ACCOUNT_KEY": "k=="},
-        ),
-        (
-            "azure-blob-storage-credentials",
-            {"connection_string": "BlobEndpoint=https://me.blob.core.windows.net/;SharedAccessSignature=sv=1&sig=s"},
-            {"AZURE_STORAGE_ACCOUNT_NAME": "me", "AZURE_STORAGE_SAS_TOKEN": "sv=1&sig=s"},
-        ),
-        (
-            "azure-blob-storage-credentials",
-            {"account_url": "https://me.blob.core.chinacloudapi.cn"},
-            {
-                "AZURE_STORAGE_ACCOUNT_NAME": "me",
-                "AZURE_STORAGE_SERVICE_ENDPOINT": "https://me.blob.core.chinacloudapi.cn",
-            },
-        ),
-    ],
-)
-def test_block_becomes_the_variables_of_its_cloud(
-    kind: str, document: dict[str, Any], variables: dict[str, str]
-) -> None:
-    login = login_of(f"{kind}/mine", kind, document)
-    assert login.variables == variables
-    assert SECRET not in repr(login)

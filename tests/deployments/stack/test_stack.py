@@ -15,14 +15,20 @@ import httpx
 import pytest
 
 from deployments.stack.enlisting import schedules_kept
+from deployments.stack.flow_runs import cancel_flow_runs
 from deployments.stack.parts import RECEIVER, TITLES, WORKER, known_parts
 from deployments.stack.ports import Ports
+from tasks.core.errors import ServiceFailed
 from tasks.core.services import free_port
 from tasks.core.supervisor import Record, port_is_free
 from tests.commands import ROOT, clean_environment
+from tests.deployments.batch_server.running import KEY, ProcessServer, process_server
 from tests.deployments.deployed import ENDS, Deployed
 from tests.images import make_images
 from tests.waiting import is_alive, wait_for
+
+HELD = "tests.deployments.batch_server.held_server"
+IMAGES = 5
 
 pytestmark = [pytest.mark.engine, pytest.mark.prefect_server]
 
@@ -33,7 +39,8 @@ class Stack:
     def __init__(self, home: Path) -> None:
         self.folder = home / "stack"
         self.ports = Ports(free_port(), free_port(), free_port())
-        self.environment = clean_environment(DARKROOM_HOME=str(home), DARKROOM_RUNS=str(home / "runs"))
+        places = {"DARKROOM_HOME": str(home), "DARKROOM_RUNS": str(home / "runs")}
+        self.environment = clean_environment(**places, ROBOFLOW_API_KEY=KEY)
         self.prefect = Deployed(self.ports.api_url.removesuffix("/api"), self.environment)
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -75,6 +82,14 @@ def said(stack: Stack) -> str:
     return stack.up(*(word for name, port in asdict(stack.ports).items() for word in (f"--{name}-port", str(port))))
 
 
+@pytest.fixture
+def held(tmp_path: Path) -> Iterator[ProcessServer]:
+    """A batch server whose engine stands still after a task: what waits for it is under way for as long as needed."""
+    options = ("--hold-after", "1", "--allow-host", "127.0.0.1")
+    with process_server(tmp_path / "server", *options, module=HELD) as server:
+        yield server
+
+
 def test_up_says_where_everything_is_and_what_to_do(said: str, stack: Stack) -> None:
     assert said.startswith("started Prefect, batch server, receiver, worker\n")
     for url in (stack.ports.prefect_url, stack.ports.server_url, stack.ports.receiver_url):
@@ -107,21 +122,32 @@ def test_schedule_that_was_switched_on_stays_on(said: str, stack: Stack) -> None
         path = f"deployments/{nightly['id']}/schedules/{nightly['schedules'][0]['id']}"
         stack.prefect.api.patch(path, json={"active": active}).raise_for_status()
 
+    def states() -> list[bool]:
+        return [schedule["active"] for schedule in stack.prefect.deployment("process-images/nightly")["schedules"]]
+
     switch(active=True)
-    with httpx.Client(base_url=stack.ports.api_url, trust_env=False) as api, schedules_kept(api):
-        switch(active=False)
-    assert [schedule["active"] for schedule in stack.prefect.deployment("process-images/nightly")["schedules"]] == [
-        True
-    ]
+    with httpx.Client(base_url=stack.ports.api_url, trust_env=False) as api:
+        with schedules_kept(api):
+            switch(active=False)
+        assert states() == [True]
+        with pytest.raises(ServiceFailed), schedules_kept(api):
+            switch(active=False)
+            raise ServiceFailed("`prefect deploy` failed")
+        assert states() == [True]
     switch(active=False)
 
 
-def test_up_again_starts_what_has_died_and_nothing_else(said: str, stack: Stack) -> None:
+def test_up_again_starts_what_has_died_and_nothing_else(
+    said: str, stack: Stack, held: ProcessServer, tmp_path: Path
+) -> None:
+    outlives, job = stack.prefect.begun(held, tmp_path, IMAGES)
     before = stack.records()
     for name in (RECEIVER, WORKER):
         os.kill(before[name].supervisor, signal.SIGKILL)
     wait_for(lambda: set(stack.records()) == set(TITLES) - {RECEIVER, WORKER}, "the end of what was killed")
     assert stack.command("status").returncode == 1
+    check_processes_are_ended(stack, outlives)
+    assert held.client.finished(job)["lastNotification"] == "aborted on request"
     lost = flow_run_of_a_killed_worker(stack.prefect)
     assert stack.up().startswith("started receiver, worker\n")
     after = stack.records()
@@ -131,13 +157,27 @@ def test_up_again_starts_what_has_died_and_nothing_else(said: str, stack: Stack)
     assert stack.prefect.reached(lost, *ENDS) == "Crashed"
 
 
-def flow_run_of_a_killed_worker(prefect: Deployed) -> str:
-    """A flow run that Prefect believes to run though its process is gone."""
-    with subprocess.Popen(["true"]) as ended:
-        ended.wait()
+def check_processes_are_ended(stack: Stack, outlives: str) -> None:
+    """What ``down`` does about the process of a flow run whose worker was killed, and about nobody else's."""
+    process = int(stack.prefect.flow_run(outlives)["infrastructure_pid"].rpartition(":")[2])
+    assert is_alive(process)
+    with subprocess.Popen(["sleep", "infinity"]) as anothers:
+        lost = flow_run_of_a_killed_worker(stack.prefect, anothers.pid)
+        cancel_flow_runs(stack.ports.api_url, lambda _: None, has_worker=False)
+        assert anothers.poll() is None
+        anothers.kill()
+    assert not is_alive(process)
+    assert [stack.prefect.flow_run(flow_run)["state_name"] for flow_run in (outlives, lost)] == ["Crashed"] * 2
+
+
+def flow_run_of_a_killed_worker(prefect: Deployed, process: int = 0) -> str:
+    """A flow run that Prefect believes to run though its process is gone, and whose number another one may bear."""
+    if not process:
+        with subprocess.Popen(["true"]) as ended:
+            process = ended.pid
     path = f"deployments/{prefect.deployment('stage-source/survey')['id']}/create_flow_run"
     created = prefect.api.post(path, json={"state": {"type": "RUNNING"}}).raise_for_status().json()
-    pid = {"infrastructure_pid": str(ended.pid)}
+    pid = {"infrastructure_pid": str(process)}
     prefect.api.patch(f"flow_runs/{created['id']}", json=pid).raise_for_status()
     return str(created["id"])
 
@@ -150,10 +190,10 @@ def test_up_when_all_is_up_says_so(said: str, stack: Stack) -> None:
     assert stack.records() == before
 
 
-def test_down_cancels_what_runs_and_ends_everything(said: str, stack: Stack, tmp_path: Path) -> None:
-    make_images(tmp_path / "source", 300)
-    flow_run = stack.prefect.started(source=str(tmp_path / "source"), workflow="minimal", platform="block:local")
-    assert stack.prefect.reached(flow_run, "Running") == "Running"
+def test_down_cancels_what_runs_and_ends_everything(
+    said: str, stack: Stack, held: ProcessServer, tmp_path: Path
+) -> None:
+    flow_run, job = stack.prefect.begun(held, tmp_path, IMAGES)
     before = stack.records()
     down = stack.command("down")
     assert (down.returncode, down.stdout) == (0, "the stack is down\n"), down.stderr
@@ -164,4 +204,5 @@ def test_down_cancels_what_runs_and_ends_everything(said: str, stack: Stack, tmp
     with closing(sqlite3.connect(stack.folder / "prefect" / "prefect.db")) as database:
         found = database.execute("SELECT state_name FROM flow_run WHERE id = ?", (flow_run,)).fetchall()
     assert found == [("Cancelled",)]
+    assert held.client.finished(job)["lastNotification"] == "aborted on request"
     assert stack.command("down").stdout == "the stack was not up\n"

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from deployments.stack.__main__ import main
+from deployments.stack.enlisting import run_command, tell_prefect
+from tasks.core.errors import ServiceFailed
+from tests.scripted import Reply, scripted_server
+
+WAITS = "import signal; signal.pause()"
+FAILS = "print('the key is api_key=sesame'); raise SystemExit('no good secret')"
+
+
+def test_server_that_refuses_is_told_as_what_it_is() -> None:
+    with scripted_server() as server:
+        server.replies([Reply(200), Reply(401)])
+        with pytest.raises(ServiceFailed, match=r"Prefect's server at .*/api answers HTTP 401: see that it is up"):
+            tell_prefect({"PREFECT_API_URL": f"{server.url}/api"}, "prefect.yaml")
+
+
+def test_server_that_is_none_of_prefects_is_told() -> None:
+    with scripted_server() as server:
+        server.replies([Reply(200), Reply(200, body=b"<html>")])
+        with pytest.raises(ServiceFailed, match=r"does not answer \(JSONDecodeError\)"):
+            tell_prefect({"PREFECT_API_URL": server.url}, "prefect.yaml")
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/api", "nowhere", "http://host:port/api"])
+def test_command_ends_with_one_line_where_prefect_cannot_be_reached(
+    url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {"PREFECT_API_URL": url, "API_BASE_URL": "http://server", "ROBOFLOW_API_KEY": "sesame"}.items():
+        monkeypatch.setenv(name, value)
+    before = os.umask(0o022)
+    try:
+        assert main(["enlist"]) == 1
+    finally:
+        os.umask(before)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: Prefect's server at {url} does not answer")
+
+
+def test_command_that_does_not_end_is_killed_and_told(tmp_path: Path) -> None:
+    with pytest.raises(ServiceFailed, match=r"did not end within 0\.1 seconds: run the same command again"):
+        run_command(os.environ, tmp_path / "log", sys.executable, "-S", "-c", WAITS, longest=0.1)
+
+
+def test_command_that_fails_is_told_with_the_end_of_its_log(tmp_path: Path) -> None:
+    with pytest.raises(ServiceFailed, match="failed with status 1; it said last:") as failed:
+        run_command(os.environ, tmp_path / "log", sys.executable, "-S", "-c", FAILS)
+    assert str(failed.value).endswith("  | no good secret")
+    assert "=sesame" not in str(failed.value).partition("last:")[2]
