@@ -12,7 +12,7 @@ T = TypeVar("T")
 POLL_SECONDS = 0.02
 
 
-def wait_for(look: Callable[[], T], what: str, timeout: float = 15.0) -> T:
+def wait_for(look: Callable[[], T], what: str, timeout: float = 45.0) -> T:
     """Polls ``look`` until it gives something true, and gives that.
 
     Raises:

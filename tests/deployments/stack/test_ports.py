@@ -87,6 +87,7 @@ def test_port_that_is_none_is_refused(wrong: str, capsys: pytest.CaptureFixture[
 
 
 def test_make_hands_over_the_ports_that_are_named() -> None:
-    asked = subprocess.run(["make", "-n", "up", "RECEIVER_PORT=9102"], cwd=ROOT, capture_output=True, text=True)
-    command = asked.stdout.replace("\\\n", " ").strip().splitlines()[-1].split()
-    assert command[-5:] == ["-m", "deployments.stack", "up", "--receiver-port", "9102"]
+    command = ["make", "-n", "--no-print-directory", "up", "RECEIVER_PORT=9102"]
+    asked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    given = asked.stdout.replace("\\\n", " ").strip().splitlines()[-1].split()
+    assert given[-5:] == ["-m", "deployments.stack", "up", "--receiver-port", "9102"]

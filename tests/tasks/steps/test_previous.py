@@ -141,6 +141,7 @@ def test_run_that_was_asked_for_otherwise_is_not_the_previous_one(house: House, 
     [
         {"rerun": "tonight"},
         {"destination": "s3://bucket/results"},
+        {"credentials": "aws-credentials/mine"},
         {"runs": "elsewhere"},
         {"transfer": "upload"},
         {"source": "s3://bucket/photos/"},
@@ -159,7 +160,7 @@ def test_every_part_of_a_request_is_looked_at() -> None:
     """A new field has to be told from what makes the results."""
     counted = {"source", "workflow", "platform", "parameters", "options", "only_new", "export", "replays", "pilot_of"}
     judged = {"datasets", "expectations", "comparison", "pilot"}
-    ignored = {"rerun", "destination", "runs", "transfer", "job", "wait"} | judged
+    ignored = {"rerun", "destination", "credentials", "runs", "transfer", "job", "wait"} | judged
     assert RunRequest.model_fields.keys() == counted | ignored
 
 
