@@ -12,11 +12,11 @@ from rich.console import Console
 
 from deployments.setup.steps import Step
 from deployments.setup.wishes import Wishes
-from flows.command_line.answers import JSON, Answer, print_answer, print_error, print_fault
+from flows.command_line.answers import JSON, Answer, answered
 from flows.command_line.help_style import Parser
 from flows.command_line.words import add_json_option
 from flows.prefect_config import check_api, configured_api_url
-from tasks.core.errors import BadInput, DarkroomError, local_fault
+from tasks.core.errors import BadInput, DarkroomError
 from tasks.core.redaction import redact
 from tasks.core.settings import load_settings
 
@@ -31,20 +31,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0, 1 when Prefect's server refused something, 2 for bad input.
     """
     words = sys.argv[1:] if arguments is None else arguments
-    as_json = JSON in words
-    try:
-        options = _parse(words)
-        _check_prefect()
-        print_answer(_answer(_carry_out(_wishes(options), dry=options.dry_run), dry=options.dry_run), as_json=as_json)
-    except DarkroomError as error:
-        return print_error(error, as_json=as_json)
-    except OSError as error:
-        return print_error(local_fault(error), as_json=as_json)
-    except Exception as error:
-        if as_json:
-            print_fault(error)
-        raise
-    return 0
+    return answered(lambda: _work(words), as_json=JSON in words)
+
+
+def _work(words: Sequence[str]) -> Answer:
+    options = _parse(words)
+    _check_prefect()
+    return _answer(_carry_out(_wishes(options), dry=options.dry_run), dry=options.dry_run)
 
 
 def _answer(steps: list[Step], *, dry: bool) -> Answer:

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from flows.command_line.help_style import UsageError
 from flows.command_line.terminal import wide_console
-from tasks.core.errors import DarkroomError
+from tasks.core.errors import DarkroomError, local_fault
 from tasks.core.redaction import redact
 
 JSON = "--json"
@@ -49,7 +49,28 @@ def say(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
-def print_answer(answer: Answer, *, as_json: bool) -> None:
+def answered(work: Callable[[], Answer], *, as_json: bool) -> int:
+    """Carries out a command's work and prints its answer, or what went wrong; gives the exit status.
+
+    Args:
+        work: what is to be done.
+        as_json: whether a document is wanted, of errors as well.
+    """
+    try:
+        answer = work()
+        _print_answer(answer, as_json=as_json)
+        return answer.status
+    except DarkroomError as error:
+        return _print_error(error, as_json=as_json)
+    except OSError as error:
+        return _print_error(local_fault(error), as_json=as_json)
+    except Exception as error:
+        if as_json:
+            print_fault(error)
+        raise
+
+
+def _print_answer(answer: Answer, *, as_json: bool) -> None:
     """The answer on standard output; who reads it may stop at any line, as ``head`` does."""
     try:
         if as_json:
@@ -62,7 +83,7 @@ def print_answer(answer: Answer, *, as_json: bool) -> None:
         os.dup2(nowhere, sys.stdout.fileno())  # else Python complains when it flushes at the end
 
 
-def print_error(error: DarkroomError, *, as_json: bool) -> int:
+def _print_error(error: DarkroomError, *, as_json: bool) -> int:
     """One line on standard error, and for programs a document on standard output; gives the exit status."""
     if as_json:
         print_fault(error)

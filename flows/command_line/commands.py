@@ -10,13 +10,13 @@ from contextlib import nullcontext, redirect_stdout
 from functools import partial
 from typing import NoReturn
 
-from flows.command_line.answers import JSON, Answer, print_answer, print_error, print_fault
+from flows.command_line.answers import JSON, Answer, answered
 from flows.command_line.arguments import PROCESSES, parse
 from flows.command_line.completion import completion
 from flows.command_line.looking import compare, runs, show, stage
 from flows.command_line.run import run
 from flows.command_line.upkeep import abort, compilation, reap, replay
-from tasks.core.errors import BadInput, DarkroomError, local_fault
+from tasks.core.errors import BadInput
 
 Command = Callable[[argparse.Namespace], Answer]
 
@@ -24,18 +24,7 @@ Command = Callable[[argparse.Namespace], Answer]
 def carry_out(arguments: Sequence[str]) -> int:
     """Runs one command and gives its exit status."""
     as_json = JSON in arguments
-    try:
-        answer = _answer(arguments, as_json=as_json)
-        print_answer(answer, as_json=as_json)
-        return answer.status
-    except DarkroomError as error:
-        return print_error(error, as_json=as_json)
-    except OSError as error:
-        return print_error(local_fault(error), as_json=as_json)
-    except Exception as error:
-        if as_json:
-            print_fault(error)
-        raise
+    return answered(lambda: _answer(arguments, as_json=as_json), as_json=as_json)
 
 
 def _answer(arguments: Sequence[str], *, as_json: bool) -> Answer:
