@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from functools import partial
@@ -177,8 +178,14 @@ def test_results_that_nobody_fetched_are_fetched_before_they_are_forgotten(
     assert working.reached(expiry, *ENDS) == "Completed"
     (folder,) = folders(tmp_path / "runs")
     assert not (folder / "summary.parquet").exists()
+    away = tmp_path / "runs" / ("f" * 16)
+    shutil.copytree(folder, away)
+    lock = away / "run.json"
+    lock.write_text(lock.read_text().replace(held.client.url, "http://127.0.0.1:9"))
     expiry = working.started("export-expiring/expiry", within_hours=168, **place)
-    assert working.reached(expiry, *ENDS) == "Completed"
+    assert working.reached(expiry, *ENDS) == "Failed"
+    said = working.flow_run(expiry)["state"]["message"]
+    assert f"1 runs exported before the platform forgets them; 1 could not be: {away.name}" in said
     assert {"export", "summary", "expiry"} <= artifacts_of(working, expiry)
     assert pq.read_table(folder / "results.parquet").num_rows == IMAGES
     assert len(held.client.jobs("GET", "").json()["jobs"]) == 1

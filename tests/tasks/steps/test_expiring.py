@@ -67,6 +67,13 @@ def test_run_that_a_process_holds_is_left_to_it(held: Held) -> None:
         assert looked(held, run)[0] == []
 
 
+def test_pilot_is_left(held: Held) -> None:
+    run = ended(held)
+    lock = run.folder.lock_file
+    lock.write_text(lock.read_text().replace('"pilot_of": ""', f'"pilot_of": "{"f" * 16}"'))
+    assert looked(held, run)[0] == []
+
+
 def test_run_whose_results_are_here_is_left(held: Held) -> None:
     run = ended(held)
     export(run, wait(run))
