@@ -134,14 +134,15 @@ def prepare(home: Path) -> bool:
     Raises:
         ServiceFailed: the server does not start; the message holds its last words.
     """
-    if _is_prepared(home):
+    if is_prepared(home):
         return False
     with prefect_service(home).use():
         _mark_prepared(home)
     return True
 
 
-def _is_prepared(home: Path) -> bool:
+def is_prepared(home: Path) -> bool:
+    """Whether :func:`prepare` would find nothing to do."""
     folder = server_folder(home)
     marker = folder / "prepared"
     return (

@@ -1,4 +1,4 @@
-"""The house that the pipeline's chaos tests share: its servers are started once."""
+"""Servers that many tests share: each is started once in a test process."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +10,27 @@ from tests.chaos.plan import NO_FAULTS
 from tests.chaos.proxy import FaultProxy
 from tests.chaos.storage import ENDPOINT, Storage
 from tests.emulators.fixtures import pool, s3
+from tests.home import Home, warm_home
+from tests.one_authority import trust_one_authority
+from tests.prefect_server import PrefectServer, prefect_server
 
 __all__ = ["pool", "s3"]
+
+trust_one_authority()
+
+
+@pytest.fixture(scope="session")
+def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    """The Prefect server of all tests that need none of their own."""
+    with prefect_server(tmp_path_factory.mktemp("prefect")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory, prefect_api: PrefectServer) -> Iterator[Home]:
+    """A warm home with the real engine, likewise."""
+    with warm_home(tmp_path_factory.mktemp("home"), prefect_api) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ import httpx
 import pyarrow.parquet as pq
 import pytest
 
+from flows.prefect_server import prefect_service
 from tests.chaos.calls import creates_job, downloads, sends_shard
 from tests.chaos.house import API_KEY, EMBEDDED, House, make_photos
 from tests.chaos.plan import NO_FAULTS, Fault, FaultPlan, Matching, Moment
@@ -23,6 +24,7 @@ from tests.chaos.storage import Storage
 from tests.commands import Outcome, darkroom
 from tests.emulators.places import Place
 from tests.emulators.pool import CLOUDS, Pool, cannot_run, foreign_variables
+from tests.prefect_server import PrefectServer
 
 pytestmark = [pytest.mark.engine, pytest.mark.prefect_server]
 
@@ -61,16 +63,23 @@ class Cloud:
 
 @dataclass(frozen=True)
 class Traced:
-    """The house after all the runs that might leave a secret behind."""
+    """The house after all the runs that might leave a secret behind, with its managed Prefect server."""
 
     house: House
+    prefect: PrefectServer
     outcomes: dict[str, Outcome]
     secrets: dict[str, bytes]
 
 
 @pytest.fixture(scope="module")
-def traced(whole_house: House, whole_storage: Storage, pool: Pool) -> Traced:
-    house = whole_house
+def traced(whole_house: House, whole_storage: Storage, pool: Pool) -> Iterator[Traced]:
+    managed = prefect_service(whole_house.home)
+    with managed.use() as url:
+        yield trace(whole_house, PrefectServer(url, whole_house.home), whole_storage, pool)
+    assert managed.wait_until_gone()
+
+
+def trace(house: House, prefect: PrefectServer, whole_storage: Storage, pool: Pool) -> Traced:
     house.proxy.forget()
     with pytest.MonkeyPatch.context() as environment:
         for name in foreign_variables():
@@ -94,7 +103,7 @@ def traced(whole_house: House, whole_storage: Storage, pool: Pool) -> Traced:
     assert all(len(group) >= 3 * PHOTOS for group in groups.values())
     for name, group in groups.items():
         secrets |= {f"{name} {number}": text.encode() for number, text in enumerate(group)}
-    return Traced(house, outcomes, secrets)
+    return Traced(house, prefect, outcomes, secrets)
 
 
 def runs_from_here(house: House) -> dict[str, Outcome]:
@@ -250,7 +259,7 @@ def test_output_of_commands_holds_no_secret(traced):
             assert secret.decode() not in outcome.output + outcome.errors, f"{secret_name} in the output of {name}"
 
 
-@pytest.mark.parametrize("place", ["runs", "home", "server", "server.log", "prefect-client", "clouds"])
+@pytest.mark.parametrize("place", ["runs", "home", "server", "server.log", "prefect", "clouds"])
 def test_files_hold_no_secret(traced, place):
     root = traced.house.folder / place
     paths = [path for path in (root, *root.rglob("*")) if path.is_file()]
@@ -276,7 +285,7 @@ def test_search_sees_what_the_prefect_database_holds(traced):
 
 
 def test_artifacts_hold_no_secret(traced):
-    url, artifacts = f"{traced.house.prefect_url}/artifacts", ""
+    url, artifacts = f"{traced.prefect.api_url}/artifacts", ""
     with httpx.Client(timeout=30, trust_env=False) as api:
         count = api.post(f"{url}/count", json={}).raise_for_status().json()
         for offset in range(0, count, ARTIFACTS_A_PAGE):

@@ -41,7 +41,7 @@ class Referral:
 
     Args:
         run: the run, whose source can be fetched from.
-        most: references in a chunk at most.
+        most: references in a chunk at most; as many as a platform takes if it is not given.
 
     Raises:
         BadInput: nobody but this machine can read the source.
@@ -50,13 +50,13 @@ class Referral:
     by_reference = True
     one_by_one = False
 
-    def __init__(self, run: Run, most: int = MAX_REFERENCES) -> None:
+    def __init__(self, run: Run, most: int | None = None) -> None:
         source = run.target.source
         if not isinstance(source, ReferenceSource):
             raise BadInput(f"the platform cannot fetch from {source.url}: use --transfer upload")
         self._run = run
         self._source: ReferenceSource = source
-        self._most = self._begun_with(most)
+        self._most = self._begun_with(most or MAX_REFERENCES)
         self._attempt = self._attempts()
 
     def parts(self) -> Iterator[Shard]:

@@ -16,13 +16,13 @@ import httpx
 import pyarrow.parquet as pq
 from PIL import Image
 
-from flows.prefect_server import prefect_service
 from tasks.core.services import free_port
 from tests.chaos.calls import sends_references
 from tests.chaos.plan import KillAt, Matching, Moment
 from tests.chaos.proxy import FaultProxy, armed
 from tests.commands import ROOT, Outcome, clean_environment
-from tests.forkserver.client import ForkedModule, start_module
+from tests.forkserver.client import ForkedModule
+from tests.prefect_server import WITHOUT_EVENTS, PrefectServer, prefect_server, prepare_home
 
 API_KEY = "chaos-key"
 IMAGES = 264
@@ -118,7 +118,7 @@ class House:
 
     server: BatchServer
     proxy: FaultProxy
-    prefect_url: str
+    prefect: PrefectServer
     folder: Path
     photos: Path
     images: int
@@ -129,18 +129,13 @@ class House:
 
     @property
     def home(self) -> Path:
-        """Where the managed services of the commands live, the Prefect server among them."""
+        """Where the managed services of the commands live, if they use any."""
         return self.folder / "home"
 
     @property
     def environment(self) -> dict[str, str]:
         """The variables of a command here."""
-        return {
-            "ROBOFLOW_API_KEY": API_KEY,
-            "PREFECT_API_URL": self.prefect_url,
-            "PREFECT_HOME": str(self.folder / "prefect-client"),
-            "DARKROOM_HOME": str(self.home),
-        }
+        return {"ROBOFLOW_API_KEY": API_KEY, "DARKROOM_HOME": str(self.home)} | self.prefect.environment
 
     @contextmanager
     def start(
@@ -157,13 +152,12 @@ class House:
         """
         module = ("tests.chaos.launch", "--under", str(self.runs), *launch, "--") if launch else ("flows.cli",)
         arguments = ["run", str(source or self.photos), "--workflow", WORKFLOW, "--platform", self.proxy.url]
-        child = start_module(
+        child = ForkedModule(
             *(*module, *arguments, "--runs", str(self.runs), "--rerun", label, *options),
             cwd=self.folder,
             env=clean_environment(**self.environment | variables),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            afresh="--constant" in launch,  # which others have copied once they are imported
         )
         with child:
             try:
@@ -293,19 +287,19 @@ def make_photos(folder: Path, count: int) -> Path:
 @contextmanager
 def open_house(folder: Path, images: int) -> Iterator[House]:
     """Starts the servers; one house is enough for all tests, since every label is a run of its own."""
-    prefect = prefect_service(folder / "home")
     server = BatchServer(folder / "server")
-    prefect.prestart()
+    prepare_home(folder / "home")
     try:
         (server.data / "workflows").mkdir(parents=True)
         (server.data / "workflows" / f"{WORKFLOW}.json").write_text(json.dumps(DEFINITION))
         server.start()
         photos = make_photos(folder / "photos", images)
         (folder / "runs").mkdir()
-        with prefect.use() as url, FaultProxy(server.url, keeps=sends_references) as proxy:
-            yield House(server, proxy, f"{url}/api", folder, photos, images)
+        with (
+            prefect_server(folder / "prefect", **WITHOUT_EVENTS) as prefect,
+            FaultProxy(server.url, keeps=sends_references) as proxy,
+        ):
+            yield House(server, proxy, prefect, folder, photos, images)
         assert proxy.problems == []
     finally:
         server.stop()
-        prefect.release()
-        prefect.stop()

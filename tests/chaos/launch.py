@@ -6,7 +6,7 @@ line (append); with ``--kill-at-fs N`` the process gets SIGKILL at the N-th of t
 just after it; "just after" an append leaves the first half of what was to be appended. With ``--only PATTERN`` only
 points that match count, as in ``--only 'replace */results.parquet'`` or ``--only 'append *"step":"launch"*'``.
 
-``--constant MODULE:NAME=NUMBER`` gives a constant another value before the command is imported, so that a limit made
+``--constant MODULE:NAME=NUMBER`` gives a constant another value before the command runs, so that a limit made
 for tens of thousands is met by a handful.
 """
 

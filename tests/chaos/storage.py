@@ -14,7 +14,7 @@ from tests.emulators.places import Place
 
 ENDPOINT = "AWS_ENDPOINT_URL"
 
-SMALL_CHUNKS = ("--constant", "tasks.roboflow_api.models:MAX_REFERENCES=5")
+SMALL_CHUNKS = ("--constant", "tasks.steps.referencing:MAX_REFERENCES=5")
 """For :mod:`tests.chaos.launch`: so few references go in one request that a handful of photographs makes several."""
 
 

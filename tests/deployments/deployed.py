@@ -12,63 +12,38 @@ from typing import Any
 
 import httpx
 
-from flows.prefect_server import prefect_service
+from deployments.stack.patient import Patient
 from tasks.core.services import free_port
 from tests.commands import ROOT, clean_environment
 from tests.deployments.batch_server.running import KEY, ProcessServer
+from tests.forkserver.client import ForkedModule
 from tests.images import make_images
+from tests.prefect_server import PREFECT, PrefectServer, prefect_server
 from tests.waiting import wait_for
-
-PREFECT = [sys.executable, "-m", "prefect", "--no-prompt"]
-
-
-class Patient(httpx.HTTPTransport):
-    """Asks again where Prefect's server says that it is busy, as its SQLite is under a burst."""
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        def answered() -> httpx.Response | None:
-            answer = httpx.HTTPTransport.handle_request(self, request)
-            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
-                return answer
-            answer.close()
-            return None
-
-        answer = wait_for(answered, "an answer of Prefect's server", timeout=60)
-        assert answer is not None
-        return answer
 
 
 class Deployed:
     """A Prefect server on which the project's deployments are."""
 
-    def __init__(self, url: str, environment: dict[str, str]) -> None:
-        self.url = url
+    def __init__(self, server: PrefectServer, environment: dict[str, str]) -> None:
+        self.server = server
         self.environment = environment
-        self.api = httpx.Client(base_url=f"{url}/api", timeout=90, trust_env=False, transport=Patient())
+        self.api = httpx.Client(base_url=server.api_url, timeout=90, transport=Patient())
 
     def prefect(self, *arguments: str) -> None:
         """A ``prefect`` command, which must succeed."""
-        done = subprocess.run(
-            [*PREFECT, *arguments],
-            cwd=ROOT,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=180,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+        pipe = subprocess.PIPE
+        words = (PREFECT, "--no-prompt", *arguments)
+        with ForkedModule(*words, cwd=ROOT, env=self.environment, stdout=pipe, stderr=pipe) as process:
+            output, errors = process.communicate(timeout=180)
+        assert process.returncode == 0, output + errors
 
     @contextmanager
     def worker(self) -> Iterator[None]:
         """A process worker of the pool."""
-        process = subprocess.Popen(
-            [*PREFECT, "worker", "start", "--pool", "darkroom"],
-            cwd=ROOT,
-            env=self.environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        words = (PREFECT, "--no-prompt", "worker", "start", "--pool", "darkroom")
+        nothing = subprocess.DEVNULL
+        process = ForkedModule(*words, cwd=ROOT, env=self.environment, stdout=nothing, stderr=nothing)
         try:
             yield
         finally:
@@ -142,23 +117,19 @@ class Deployed:
 @contextmanager
 def deployments(home: Path) -> Iterator[Deployed]:
     """``prefect deploy --all`` on a fresh server with its data in ``home``."""
-    service = prefect_service(home)
-    with service.use() as url:
-        environment = clean_environment(
-            PREFECT_API_URL=f"{url}/api",
-            PREFECT_HOME=str(home / "client"),
-            DARKROOM_HOME=str(home),
-            ROBOFLOW_API_KEY=KEY,
-            DARKROOM_WEBHOOK_URL=f"http://127.0.0.1:{free_port()}",
-            DARKROOM_WEBHOOK_SECRET="a-secret-of-the-receiver",
-            PREFECT_WORKER_QUERY_SECONDS="1",
-        )
-        there = Deployed(url, environment)
+    with prefect_server(home) as server:
+        own = {
+            "DARKROOM_HOME": str(home),
+            "ROBOFLOW_API_KEY": KEY,
+            "DARKROOM_WEBHOOK_URL": f"http://127.0.0.1:{free_port()}",
+            "DARKROOM_WEBHOOK_SECRET": "a-secret-of-the-receiver",
+            "PREFECT_WORKER_QUERY_SECONDS": "1",
+        }
+        there = Deployed(server, clean_environment(**server.environment, **own))
         there.prefect("work-pool", "create", "darkroom", "--type", "process")
         there.prefect("deploy", "--all")
         yield there
         there.api.close()
-    assert service.wait_until_gone()
 
 
 ENDS = ("Completed", "Failed", "Crashed", "Cancelled")

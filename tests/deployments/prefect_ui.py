@@ -60,8 +60,7 @@ class PrefectUi:
     def flow_run(self, flow_run: str, *wanted: str) -> None:
         """Opens a flow run with the list of its artifacts, and waits for lines that it must show."""
         self.page.open(f"{self._url}/runs/flow-run/{flow_run}")
-        self.page.click("#artifacts")
-        self._shows("flow-run", wanted)
+        self._shows("flow-run", wanted, tab="#artifacts")
 
     def artifact(self, artifact: str, name: str, *wanted: str) -> None:
         """Opens an artifact, and waits for lines that it must show.
@@ -74,12 +73,18 @@ class PrefectUi:
         self.page.open(f"{self._url}/artifacts/artifact/{artifact}")
         self._shows(name, wanted)
 
-    def _shows(self, name: str, wanted: tuple[str, ...]) -> None:
+    def _shows(self, name: str, wanted: tuple[str, ...], tab: str = "") -> None:
+        """Waits for lines, and opens a tab until they are there: one that is drawn anew forgets that it was opened."""
+
         def missing() -> set[str]:
+            if tab:
+                self.page.evaluate(f"document.querySelector('{tab}')?.click()")
             return set(wanted) - set(str(self.page.evaluate("document.body.innerText")).splitlines())
 
-        wait_for(lambda: not missing(), f"{', '.join(wanted)} to be shown", timeout=30)
-        self._keep(name)
+        try:
+            wait_for(lambda: not missing(), f"{', '.join(wanted)} to be shown", timeout=30)
+        finally:
+            self._keep(name)
 
     def _keep(self, name: str) -> None:
         self.page.screenshot(SCREENSHOTS / f"{self._topic}-{name}.png")

@@ -15,6 +15,7 @@ import httpx
 import pyarrow.parquet as pq
 import pytest
 
+from deployments.stack.enlisting import start_flows_at_once
 from tasks.core.run_folder import is_key
 from tasks.core.settings import Settings
 from tasks.roboflow_api.platform import embedded_server
@@ -44,7 +45,8 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
 
 @pytest.fixture(scope="module")
 def working(deployed: Deployed) -> Iterator[Deployed]:
-    """The same, with a worker, and with the embedded server kept warm between flow runs."""
+    """The same, with the pool as `make up` makes it, a worker, and the embedded server kept warm between flow runs."""
+    start_flows_at_once(deployed.api)
     home = deployed.environment["DARKROOM_HOME"]
     settings = Settings.model_validate({"DARKROOM_HOME": home, "DARKROOM_ENGINE_PYTHON": ENGINE_PYTHON})
     with deployed.worker(), embedded_server(settings).use():
@@ -104,6 +106,18 @@ def test_wrong_values_are_refused_by_the_form(deployed: Deployed, wrong: dict[st
     assert said in refused.text
 
 
+def test_survey_on_a_pool_as_prefect_makes_it_writes_a_manifest_and_sends_nothing(
+    deployed: Deployed, tmp_path: Path
+) -> None:
+    make_images(tmp_path / "source", IMAGES)
+    with deployed.worker():
+        survey = deployed.started("stage-source/survey", source=str(tmp_path / "source"), runs=str(tmp_path / "runs"))
+        assert deployed.reached(survey, *ENDS) == "Completed"
+    (manifest,) = (tmp_path / "runs" / "manifests").glob("*.parquet")
+    assert pq.read_table(manifest).num_rows == IMAGES
+    assert folders(tmp_path / "runs") == []
+
+
 def test_images_are_processed_and_replayed_and_each_night_only_what_is_new(working: Deployed, tmp_path: Path) -> None:
     make_images(tmp_path / "source", IMAGES)
     place = {"runs": str(tmp_path / "runs")}
@@ -133,7 +147,7 @@ def test_person_starts_a_run_from_the_form_sees_it_complete_and_opens_its_artifa
     make_images(tmp_path / "source", IMAGES)
     asked = {"source": str(tmp_path / "source"), "workflow": "minimal", "runs": str(tmp_path / "runs")}
     with browser.page(1400, 1000) as page:
-        PrefectUi(page, working.url, "images").start(working.deployment()["id"], **asked)
+        PrefectUi(page, working.server.url, "images").start(working.deployment()["id"], **asked)
     named = f"minimal on {asked['source']}"
     of_source = {"flow_runs": {"name": {"any_": [named]}}}
     found = partial(working.api.post, "flow_runs/filter", json=of_source)
@@ -142,20 +156,11 @@ def test_person_starts_a_run_from_the_form_sees_it_complete_and_opens_its_artifa
     (folder,) = folders(tmp_path / "runs")
     ids = {artifact["key"]: artifact["id"] for artifact in listed_artifacts(working, flow_run["id"])}
     with browser.page(1400, 1000) as page:
-        ui = PrefectUi(page, working.url, "images")
+        ui = PrefectUi(page, working.server.url, "images")
         ui.flow_run(flow_run["id"], named, f"run:{folder.name}", "Completed", "summary", "wait-progress")
         ui.artifact(ids["summary"], "summary", f"Processed\t{IMAGES}", f"Run {folder.name}")
         ui.artifact(ids["wait-progress"], "progress", "Progress: 100%")
         ui.artifact(ids["stage"], "table", "7 Items", folder.name)
-
-
-def test_survey_writes_a_manifest_and_sends_nothing(working: Deployed, tmp_path: Path) -> None:
-    make_images(tmp_path / "source", IMAGES)
-    survey = working.started("stage-source/survey", source=str(tmp_path / "source"), runs=str(tmp_path / "runs"))
-    assert working.reached(survey, *ENDS) == "Completed"
-    (manifest,) = (tmp_path / "runs" / "manifests").glob("*.parquet")
-    assert pq.read_table(manifest).num_rows == IMAGES
-    assert folders(tmp_path / "runs") == []
 
 
 def test_model_is_compiled_or_it_is_told_why_not(working: Deployed, held: ProcessServer) -> None:

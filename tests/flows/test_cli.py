@@ -23,6 +23,7 @@ from tasks.roboflow_api.platform import embedded_server
 from tests.commands import ENGINE_PYTHON, Outcome, clean_environment, darkroom, started
 from tests.deployments.batch_server.running import KEY, process_server
 from tests.images import make_image, make_images
+from tests.prefect_server import prepare_home
 from tests.scripted import Reply, scripted_server
 from tests.tasks.roboflow_api.test_models import METADATA
 from tests.waiting import wait_for
@@ -50,7 +51,7 @@ class Place:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """The first run of a fresh home, on a folder such as users have them."""
+    """The first run of a home as `make setup` leaves it, on a folder such as users have them."""
     folder = tmp_path_factory.mktemp("place")
     source = folder / "photos of mine"
     for number, key in enumerate(UGLY):
@@ -63,12 +64,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     (source / "loop").symlink_to(source)
     home = folder / ".darkroom"
     settings = Settings.model_validate({"DARKROOM_HOME": home, "DARKROOM_ENGINE_PYTHON": ENGINE_PYTHON})
-    service = embedded_server(settings)
+    prepare_home(home)
+    service, prefect = embedded_server(settings), prefect_service(home)
     with service.use():
         first = darkroom("run", str(source), "--workflow", "photo-audit", cwd=folder)
-        yield Place(folder, source, home, first)
+        with prefect.use():
+            yield Place(folder, source, home, first)
     assert service.wait_until_gone()
-    assert prefect_service(home).wait_until_gone()
+    assert prefect.wait_until_gone()
 
 
 def test_run_of_a_fresh_home_succeeds_without_noise(place: Place) -> None:

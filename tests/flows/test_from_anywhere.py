@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,24 +12,22 @@ import httpx
 import pyarrow.parquet as pq
 import pytest
 
-from flows.prefect_server import prefect_service
-from tasks.core.settings import Settings
-from tasks.roboflow_api.platform import embedded_server
-from tests.commands import ENGINE_PYTHON, Outcome, darkroom
+from tests.commands import Outcome, darkroom
 from tests.emulators.fixtures import *  # noqa: F403
+from tests.home import Home
 from tests.images import make_images
 
 pytestmark = [pytest.mark.engine, pytest.mark.prefect_server]
 
-ALLOWED = {"DARKROOM_ALLOW_HOSTS": "127.0.0.1"}
 IMAGES = 5
 
 
 @dataclass(frozen=True)
 class Desk:
-    """A folder in which commands are given; the embedded server and Prefect's are kept warm."""
+    """A folder in which commands are given."""
 
     folder: Path
+    home: Home
     photos: list[bytes]
 
     def fill(self, place: Any, folder: str = "photos") -> None:
@@ -39,22 +36,16 @@ class Desk:
 
     def run(self, place: Any, *arguments: str, source: str = "photos") -> Outcome:
         words = ("run", f"{place.url}/{source}", "--workflow", "minimal", *arguments)
-        return darkroom(*words, cwd=self.folder, **place.environment, **ALLOWED)
+        return self.do(place, *words)
+
+    def do(self, place: Any, *words: str) -> Outcome:
+        return darkroom(*words, cwd=self.folder, **place.environment, **self.home.environment)
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+def desk(tmp_path_factory: pytest.TempPathFactory, home: Home) -> Desk:
     folder = tmp_path_factory.mktemp("desk")
-    home = folder / ".darkroom"
-    settings = Settings.model_validate(
-        {"DARKROOM_HOME": home, "DARKROOM_ENGINE_PYTHON": ENGINE_PYTHON, "DARKROOM_ALLOW_HOSTS": "127.0.0.1"}
-    )
-    photos = [path.read_bytes() for path in make_images(folder / "originals", IMAGES)]
-    batch_server, prefect_server = embedded_server(settings), prefect_service(home)
-    with batch_server.use(), prefect_server.use():
-        yield Desk(folder, photos)
-    assert batch_server.wait_until_gone()
-    assert prefect_server.wait_until_gone()
+    return Desk(folder, home, [path.read_bytes() for path in make_images(folder / "originals", IMAGES)])
 
 
 def folder_of(desk: Desk, outcome: Outcome) -> Path:
@@ -94,9 +85,9 @@ def test_runs_and_results_may_lie_in_a_bucket(cloud, desk: Desk) -> None:
         assert f"runs/{key}/{name}" in there
     for name in ("results.parquet", "report.html", "summary.parquet"):
         assert f"results/{key}/{name}" in there
-    listed = darkroom("runs", "--runs", f"{cloud.url}/runs", cwd=desk.folder, **cloud.environment)
+    listed = desk.do(cloud, "runs", "--runs", f"{cloud.url}/runs")
     assert [key in line and "done" in line for line in listed.output.splitlines()] == [False, True]
-    shown = darkroom("show", key[:6], "--runs", f"{cloud.url}/runs", cwd=desk.folder, **cloud.environment)
+    shown = desk.do(cloud, "show", key[:6], "--runs", f"{cloud.url}/runs")
     assert shown.last_line.group(0) == outcome.last_line.group(0)
 
 
@@ -106,7 +97,7 @@ def test_stage_prints_what_is_there_and_writes_signed_references(cloud, desk: De
     cloud.put("photos/notes.txt", b"left alone")
     file = desk.folder / f"{cloud.kind}.jsonl"
     words = ("stage", f"{cloud.url}/photos", "--references", file.name)
-    outcome = darkroom(*words, cwd=desk.folder, **cloud.environment)
+    outcome = desk.do(cloud, *words)
     assert outcome.status == 0, outcome.errors
     for said in ("5 to process", "the file is empty", "1x", file.name):
         assert said in outcome.output
@@ -134,10 +125,11 @@ def test_signed_url_of_references_is_written_down_nowhere(s3, desk: Desk) -> Non
     lines = [{"name": f"{number}.png", "url": s3.sign(f"photos/{number}.png")} for number in range(IMAGES)]
     s3.put("references.jsonl", "".join(json.dumps(line) + "\n" for line in lines).encode())
     signed = s3.sign("references.jsonl")
-    outcome = darkroom("run", signed, "--workflow", "minimal", cwd=desk.folder, **s3.environment, **ALLOWED)
+    outcome = desk.do(s3, "run", signed, "--workflow", "minimal")
     assert folder_of(desk, outcome).is_dir()
     assert outcome.last_line[2] == str(IMAGES)
     signatures = [url.rpartition("=")[2].encode() for url in (signed, *(line["url"] for line in lines))]
-    kept = b"".join(path.read_bytes() for path in sorted(desk.folder.rglob("*")) if path.is_file())
+    places = (desk.folder, desk.home.folder, desk.home.prefect.home)
+    kept = b"".join(path.read_bytes() for place in places for path in place.rglob("*") if path.is_file())
     said = (outcome.output + outcome.errors).encode()
     assert [signature for signature in signatures if signature in kept + said] == []

@@ -9,14 +9,12 @@ from pathlib import Path
 import pytest
 from PIL import ImageChops
 
-from flows.prefect_server import prefect_service
-from tasks.core.settings import Settings
-from tasks.roboflow_api.platform import embedded_server
 from tests.browser.chromium import Browser
 from tests.browser.fixtures import browser
 from tests.browser.looks import contrasts, sticking_out
 from tests.browser.page import Page, Scheme
 from tests.commands import ENGINE_PYTHON, ROOT, clean_environment, darkroom
+from tests.home import Home
 
 __all__ = ["browser"]
 
@@ -33,19 +31,13 @@ SAMPLES = 12
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Of one run in a fresh home."""
+def report(tmp_path_factory: pytest.TempPathFactory, home: Home) -> Path:
+    """Of one run on the samples."""
     folder = tmp_path_factory.mktemp("place")
     drawn = [str(ENGINE_PYTHON), str(ROOT / "deployments" / "samples.py"), "samples"]
     subprocess.run(drawn, cwd=folder, env=clean_environment(), check=True, capture_output=True)
-    home = folder / ".darkroom"
-    settings = Settings.model_validate({"DARKROOM_HOME": home, "DARKROOM_ENGINE_PYTHON": ENGINE_PYTHON})
-    service = embedded_server(settings)
-    with service.use():
-        outcome = darkroom("run", "samples", "--workflow", "photo-audit", cwd=folder)
-    yield folder / outcome.last_line[5]
-    assert service.wait_until_gone()
-    assert prefect_service(home).wait_until_gone()
+    outcome = darkroom("run", "samples", "--workflow", "photo-audit", cwd=folder, **home.environment)
+    return folder / outcome.last_line[5]
 
 
 @pytest.fixture

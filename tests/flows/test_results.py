@@ -5,21 +5,15 @@ from __future__ import annotations
 import json
 import os
 import re
-import sqlite3
 import subprocess
-from collections.abc import Iterator
-from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
-from flows.prefect_server import prefect_service
-from tasks.core.settings import Settings
-from tasks.roboflow_api.platform import embedded_server
 from tests.commands import ENGINE_PYTHON, ROOT, Outcome, darkroom
+from tests.home import Home
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.engine, pytest.mark.prefect_server]
@@ -30,16 +24,17 @@ CODES = 4
 
 @dataclass(frozen=True)
 class Desk:
-    """A folder with sample photographs and the first run on them; the servers are kept warm."""
+    """A folder with sample photographs and the first run on them."""
 
     folder: Path
+    home: Home
     first: Outcome
 
     def run(self, *words: str, source: str = "photos") -> Outcome:
-        return darkroom("run", source, "--workflow", "photo-audit", *words, cwd=self.folder)
+        return darkroom("run", source, "--workflow", "photo-audit", *words, cwd=self.folder, **self.home.environment)
 
     def do(self, *words: str) -> Outcome:
-        return darkroom(*words, cwd=self.folder)
+        return darkroom(*words, cwd=self.folder, **self.home.environment)
 
     @property
     def key(self) -> str:
@@ -48,25 +43,14 @@ class Desk:
     def place(self, key: str) -> Path:
         return self.folder / "runs" / key
 
-    def asked(self, query: str) -> list[tuple[Any, ...]]:
-        """What Prefect's database says."""
-        with closing(sqlite3.connect(self.folder / ".darkroom" / "prefect" / "prefect.db")) as database:
-            return database.execute(query).fetchall()
-
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+def desk(tmp_path_factory: pytest.TempPathFactory, home: Home) -> Desk:
     folder = tmp_path_factory.mktemp("desk")
-    home = folder / ".darkroom"
     make = [ENGINE_PYTHON, ROOT / "deployments" / "samples.py", folder / "photos"]
     subprocess.run(make, check=True, capture_output=True, timeout=60)
-    settings = Settings.model_validate({"DARKROOM_HOME": home, "DARKROOM_ENGINE_PYTHON": ENGINE_PYTHON})
-    batch_server, prefect_server = embedded_server(settings), prefect_service(home)
-    with batch_server.use(), prefect_server.use():
-        bare = Desk(folder, Outcome(0, "", ""))
-        yield Desk(folder, bare.run("--format", "coco", "--images", "link", "--expect", "max_failures=0"))
-    assert batch_server.wait_until_gone()
-    assert prefect_server.wait_until_gone()
+    bare = Desk(folder, home, Outcome(0, "", ""))
+    return replace(bare, first=bare.run("--format", "coco", "--images", "link", "--expect", "max_failures=0"))
 
 
 def test_run_writes_the_datasets_and_meets_what_was_expected(desk: Desk) -> None:
@@ -74,8 +58,8 @@ def test_run_writes_the_datasets_and_meets_what_was_expected(desk: Desk) -> None
     annotations = json.loads((desk.place(desk.key) / "datasets/coco/annotations/instances_train.json").read_text())
     assert (len(annotations["images"]), len(annotations["annotations"])) == (PHOTOGRAPHS, CODES)
     assert f"datasets  runs/{desk.key}/datasets/coco" in desk.first.output
-    keys = {key for (key,) in desk.asked("select key from artifact")}
-    assert {"expectations", "datasets", "dataset-coco-file", "report-file"} <= keys
+    shown = desk.home.artifacts(desk.key)
+    assert {"expectations", "datasets", "dataset-coco-file", "report-file"} <= shown.keys()
 
 
 def test_format_is_added_to_a_finished_run_without_new_work(desk: Desk) -> None:
@@ -113,8 +97,9 @@ def test_drift_is_a_table_a_warning_an_event_and_an_exit_status(desk: Desk) -> N
     run = desk.run("--compare", desk.key, source="blank")
     assert run.status == 0, run.errors
     assert f"beyond the limit against run {desk.key}: class mix" in run.errors
-    assert ("darkroom.run.drifted",) in desk.asked("select event from events")
-    assert "comparison" in {key for (key,) in desk.asked("select key from artifact")}
+    drifted = "SELECT resource_id FROM events WHERE event = 'darkroom.run.drifted'"
+    assert run.last_line[1] in str(desk.home.prefect.asked(drifted))
+    assert "comparison" in desk.home.artifacts(run.last_line[1])
     assert desk.key in Path(desk.folder / run.last_line[5]).read_text()
     compared = desk.do("compare", desk.key[:8], run.last_line[1], "--json")
     assert compared.status == 3
@@ -135,7 +120,7 @@ def test_lineage_leads_from_the_source_over_the_batch_to_what_is_published(desk:
         made = """SELECT related.resource_id, event.resource_id FROM event_resources AS related
             JOIN events AS event ON event.id = related.event_id
             WHERE event.event = 'prefect.asset.materialization.succeeded' AND related.resource_role = 'asset'"""
-        return {(str(source), str(asset)) for source, asset in desk.asked(made)}
+        return {(str(source), str(asset)) for source, asset in desk.home.prefect.asked(made)}
 
     def whole() -> bool:
         return all(any(found[0].endswith(a) and found[1].endswith(b) for found in links()) for a, b in wanted)
@@ -188,7 +173,7 @@ def test_pilot_ends_with_an_estimate_and_goes_on_with_a_budget(desk: Desk) -> No
     assert "go on with  darkroom run photos --workflow photo-audit" in tried.output
     assert pq.read_table(desk.place(last[1]) / "results.parquet").num_rows == 3
     assert not (desk.place(last[2]) / "summary.parquet").exists()
-    assert [kind for (kind,) in desk.asked("select type from artifact where key = 'pilot'")] == ["table"]
+    assert desk.home.artifacts(last[1])["pilot"] == "table"
     whole = desk.run(*words, "--budget", "max_hours=1", "--budget", "max_failure_rate=0")
     assert whole.last_line.group(1, 2) == (last[2], str(PHOTOGRAPHS))
     assert "within the budget" in whole.errors

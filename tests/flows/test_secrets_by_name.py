@@ -23,7 +23,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Crashed
 
 from flows.batch import process_images
-from flows.prefect_server import managed_prefect_api, prefect_service, server_environment
+from flows.prefect_server import server_environment
 from flows.replay import replay_run
 from flows.secrets_by_name import storage_credentials, storage_login
 from flows.staging import stage_source
@@ -44,6 +44,7 @@ from tests.deployments.batch_server.small_engine import SmallEngine
 from tests.emulators.fixtures import *  # noqa: F403
 from tests.emulators.pool import foreign_variables
 from tests.images import make_images
+from tests.prefect_server import PrefectServer, used_here
 from tests.scripted import Reply, scripted_server
 
 pytestmark = pytest.mark.prefect_server
@@ -54,16 +55,12 @@ GOOGLE = {"type": "service_account", "client_email": "a@b.iam", "private_key": S
 
 
 @pytest.fixture(scope="module")
-def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A Prefect server that this process uses; gives its home."""
+def prefect(tmp_path_factory: pytest.TempPathFactory, prefect_api: PrefectServer) -> Iterator[Path]:
+    """A Prefect server that this process uses; gives the home of all else."""
     home = tmp_path_factory.mktemp("home")
-    with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith("PREFECT_")]:
-            patch.delenv(name)
+    with pytest.MonkeyPatch.context() as patch, used_here(prefect_api):
         patch.setenv("DARKROOM_HOME", str(home))
-        with managed_prefect_api(home):
-            yield home
-    assert prefect_service(home).wait_until_gone()
+        yield home
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +91,7 @@ def variables() -> dict[str, str]:
 
 
 def test_run_by_block_is_the_run_by_key(
-    prefect: Path, server: ServerClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    prefect: Path, prefect_api: PrefectServer, server: ServerClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     RoboflowPlatform.model_validate({"url": server.url, "api_key": KEY}).save("mine")
     make_images(tmp_path / "source", IMAGES)
@@ -113,7 +110,7 @@ def test_run_by_block_is_the_run_by_key(
     assert isinstance(by_key, RunSummary)
     assert (by_key.key, by_key.finished) == (by_block.key, by_block.finished)
     kept = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
-    kept += [path.read_bytes() for path in prefect.rglob("prefect.db*")]
+    kept += [path.read_bytes() for path in prefect_api.home.rglob("prefect.db*")]
     assert [content for content in kept if KEY.encode() in content] == []
 
 

@@ -29,7 +29,7 @@ def _control() -> socket.socket:
         server = subprocess.Popen(
             [sys.executable, "-m", "tests.forkserver.server", str(theirs.fileno())],
             cwd=ROOT,
-            env=environment | {"PYTHONPATH": str(ROOT)},
+            env=environment | {"PYTHONPATH": str(ROOT), "TERM": "dumb"},
             pass_fds=[theirs.fileno()],
         )
     ours.set_inheritable(False)
@@ -40,15 +40,6 @@ def _control() -> socket.socket:
 
     atexit.register(end)
     return ours
-
-
-def start_module(
-    module: str, *arguments: str, cwd: Path, env: Mapping[str, str], afresh: bool = False, **streams: Any
-) -> subprocess.Popen[str]:
-    """A module by a fork, or by an interpreter of its own if ``afresh``; the rest as for :class:`ForkedModule`."""
-    if not afresh:
-        return ForkedModule(module, *arguments, cwd=cwd, env=env, **streams)
-    return subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=cwd, env=env, text=True, **streams)
 
 
 class ForkedModule(subprocess.Popen[str]):

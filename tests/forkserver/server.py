@@ -25,6 +25,8 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+from tests.one_authority import trust_one_authority
+
 STREAMS = 3
 MOST_BYTES = 1 << 20
 NUMBER = struct.Struct("i")
@@ -36,7 +38,11 @@ WITHOUT_PREFECT = (
     "deployments.batch_server.app",
     "deployments.webhooks.__main__",
 )
-WITH_PREFECT = ("prefect", "flows.batch", "flows.staging", "flows.replay", "flows.reaping", "flows.compilation")
+WITH_PREFECT = (
+    *("prefect", "flows.batch", "flows.staging", "flows.replay", "flows.reaping", "flows.compilation"),
+    *("prefect.cli.server", "prefect.cli._server_utils", "prefect.server.api.server"),
+)
+ABOUT_LOGS = ("PREFECT_LOGGING_", "PREFECT_DEBUG_MODE")
 
 
 class Aside(MetaPathFinder, Loader):
@@ -44,6 +50,7 @@ class Aside(MetaPathFinder, Loader):
 
     def __init__(self, modules: dict[str, ModuleType]) -> None:
         self._modules = modules
+        self._specs = {name: module.__spec__ for name, module in modules.items()}
 
     def find_spec(self, name: str, path: object, target: ModuleType | None = None) -> ModuleSpec | None:
         """Called for each module that is not there yet."""
@@ -58,21 +65,24 @@ class Aside(MetaPathFinder, Loader):
         return first[spec.name]
 
     def exec_module(self, module: ModuleType) -> None:
-        """It was carried out before."""
+        """It was carried out before, as a package perhaps, which the import has made it forget."""
+        module.__spec__ = self._specs[module.__name__]
 
 
 def _read_settings() -> None:
-    """Has Prefect read its settings anew, as its import does."""
+    """Has Prefect read its settings anew, as its import does; its logs are as they were unless somebody says so."""
     from prefect.context import refresh_global_settings_context
     from prefect.logging import configuration
 
     refresh_global_settings_context()
-    configuration.PROCESS_LOGGING_CONFIG.clear()
-    configuration.setup_logging()
+    if any(name.startswith(ABOUT_LOGS) for name in os.environ):
+        configuration.PROCESS_LOGGING_CONFIG.clear()
+        configuration.setup_logging()
 
 
 def prepare() -> None:
     """Imports everything, and keeps aside what depends on Prefect's settings."""
+    trust_one_authority()
     for name in WITHOUT_PREFECT:
         importlib.import_module(name)
     before = set(sys.modules)

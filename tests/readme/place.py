@@ -25,6 +25,7 @@ from tests.deployments.batch_server.small_engine import SmallEngine
 from tests.emulators.pool import POOL, foreign_variables
 from tests.forkserver.client import ForkedModule
 from tests.images import make_images
+from tests.prefect_server import PREFECT, prepare_home
 from tests.readme.document import Block, Command, blocks, read_command
 
 LONGEST = 120.0
@@ -43,7 +44,7 @@ READY = {
     "prefect worker": "started!",
 }
 """Servers, which stay, and what they say when they are ready."""
-MODULES = {"darkroom": "flows.cli", "prefect": "tests.readme.prefect_command"}
+MODULES = {"darkroom": "flows.cli", "prefect": PREFECT}
 VARIANTS = "tests/deployments/stack/test_variants.py"
 ELSEWHERE = {
     "make run": ("tests/test_fresh_clone.py", 'make(clone, "run")'),
@@ -178,6 +179,7 @@ def readme_place(folder: Path) -> Iterator[ReadmePlace]:
     _fill(folder)
     settings = Settings.model_validate({"DARKROOM_HOME": folder / ".darkroom", "DARKROOM_ENGINE_PYTHON": ENGINE_PYTHON})
     service, embedded = prefect_service(settings.home), embedded_server(settings)
+    prepare_home(settings.home)
     s3, gcs = POOL.place("s3"), POOL.place("gcs")
     _fill_buckets(folder, s3, gcs)
     platform = settings_for(folder / "platform")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +13,6 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.states import Crashed, Paused
 
-from flows.prefect_server import managed_prefect_api, prefect_service
 from tasks.core.errors import BadInput, ExpectationsMissed
 from tasks.core.identity import remote_id
 from tasks.core.journal import Journal
@@ -39,6 +37,7 @@ from tasks.steps.runs import open_runs
 from tests.deployments.batch_server.running import ServerClient, settings_for, thread_server
 from tests.deployments.batch_server.small_engine import SmallEngine
 from tests.emulators.fixtures import *  # noqa: F403
+from tests.prefect_server import PrefectServer, used_here
 from tests.tasks.own_flows import *  # noqa: F403
 from tests.tasks.own_flows import IMAGES, block, interrupted_wait
 
@@ -46,15 +45,10 @@ NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
-def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def prefect(prefect_api: PrefectServer) -> Iterator[None]:
     """A Prefect server that this process uses."""
-    home = tmp_path_factory.mktemp("home")
-    with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith("PREFECT_")]:
-            patch.delenv(name)
-        with managed_prefect_api(home):
-            yield
-    assert prefect_service(home).wait_until_gone()
+    with used_here(prefect_api):
+        yield
 
 
 @pytest.fixture(scope="module")

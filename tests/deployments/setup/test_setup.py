@@ -20,11 +20,11 @@ from prefect.exceptions import ObjectNotFound
 from deployments.setup import automations
 from deployments.setup.__main__ import main
 from flows.notifications import JOB_ENDED
-from flows.prefect_server import managed_prefect_api
 from flows.reaping import tell_prefect
 from tasks.compare import DRIFTED
 from tests.deployments.batch_server.running import KEY
 from tests.deployments.deployed import Deployed, deployments
+from tests.prefect_server import used_here
 from tests.scripted import Scripted, scripted_server
 from tests.waiting import wait_for
 
@@ -43,7 +43,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
         for name in [name for name in os.environ if name.startswith(("PREFECT_", "ROBOFLOW_", "API_BASE"))]:
             patch.delenv(name)
         patch.setenv("ROBOFLOW_API_KEY", KEY)
-        with deployments(home) as there, managed_prefect_api(home):
+        with deployments(home) as there, used_here(there.server):
             yield there
 
 

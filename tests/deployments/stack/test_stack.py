@@ -25,6 +25,7 @@ from tests.commands import ROOT, clean_environment
 from tests.deployments.batch_server.running import KEY, ProcessServer, process_server
 from tests.deployments.deployed import ENDS, Deployed
 from tests.images import make_images
+from tests.prefect_server import PrefectServer, prepare_home
 from tests.waiting import is_alive, wait_for
 
 HELD = "tests.deployments.batch_server.held_server"
@@ -41,7 +42,7 @@ class Stack:
         self.ports = Ports(free_port(), free_port(), free_port())
         places = {"DARKROOM_HOME": str(home), "DARKROOM_RUNS": str(home / "runs")}
         self.environment = clean_environment(**places, ROBOFLOW_API_KEY=KEY)
-        self.prefect = Deployed(self.ports.api_url.removesuffix("/api"), self.environment)
+        self.prefect = Deployed(PrefectServer(self.ports.prefect_url, self.folder), self.environment)
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """``python -m deployments.stack``, to its end."""
@@ -69,6 +70,8 @@ class Stack:
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     stack = Stack(tmp_path_factory.mktemp("home"))
+    stack.folder.mkdir(mode=0o700)
+    prepare_home(stack.folder)
     try:
         yield stack
     finally:
@@ -163,10 +166,11 @@ def check_processes_are_ended(stack: Stack, outlives: str) -> None:
     assert is_alive(process)
     with subprocess.Popen(["sleep", "infinity"]) as anothers:
         lost = flow_run_of_a_killed_worker(stack.prefect, anothers.pid)
-        cancel_flow_runs(stack.ports.api_url, lambda _: None, has_worker=False)
+        told: list[str] = []
+        cancel_flow_runs(stack.ports.api_url, told.append, has_worker=False)
         assert anothers.poll() is None
         anothers.kill()
-    assert not is_alive(process)
+    wait_for(lambda: not is_alive(process), f"the end of process {process}: {told}")
     assert [stack.prefect.flow_run(flow_run)["state_name"] for flow_run in (outlives, lost)] == ["Crashed"] * 2
 
 

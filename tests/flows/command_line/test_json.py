@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 
 from flows.command_line.upkeep import Aborted
-from flows.prefect_server import prefect_service
 from tasks.core.journal import Journal
 from tasks.core.records import Compiled, Reaped, Replayed, RunSummary, Surveyed
 from tasks.core.run_folder import RunFolder
@@ -26,6 +25,7 @@ from tasks.steps.planning import Planned
 from tests.commands import Outcome, clean_environment, darkroom, started
 from tests.deployments.batch_server.running import KEY, process_server
 from tests.images import make_images
+from tests.prefect_server import PrefectServer
 from tests.scripted import Reply, scripted_server
 from tests.tasks.roboflow_api.test_models import METADATA
 
@@ -43,20 +43,25 @@ SECRET = "https://user:hidden-word@host.invalid/c?sig=SECRET"
 
 @dataclass
 class Place:
-    """A folder with images, a platform, and a Prefect server that is kept warm."""
+    """A folder with images, a platform, and a Prefect server."""
 
     folder: Path
     url: str
     jobs: Any
     planned: dict[str, Any]
     first: Outcome
+    prefect: PrefectServer
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"ROBOFLOW_API_KEY": KEY} | self.prefect.environment
 
     def do(self, *words: str, status: int = 0) -> Any:
         """The document of one command."""
         return document(self.said(*words), status)
 
     def said(self, *words: str) -> Outcome:
-        return darkroom(*words, "--json", cwd=self.folder, ROBOFLOW_API_KEY=KEY)
+        return darkroom(*words, "--json", cwd=self.folder, **self.environment)
 
     @property
     def key(self) -> str:
@@ -75,7 +80,7 @@ def run_words(place_url: str, *more: str) -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def place(tmp_path_factory: pytest.TempPathFactory, prefect_api: PrefectServer) -> Iterator[Place]:
     """A plan in a fresh home, and then the run."""
     folder = tmp_path_factory.mktemp("place")
     make_images(folder / "photos", IMAGES)
@@ -87,11 +92,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         assert not (folder / "runs").exists()
         assert not (folder / ".darkroom").exists(), "no Prefect server is started for a plan"
         assert held.client.jobs("GET", "").json()["jobs"] == []
-        service = prefect_service(folder / ".darkroom")
-        with service.use():
-            first = darkroom(*words, "--json", cwd=folder, ROBOFLOW_API_KEY=KEY)
-            yield Place(folder, url, held.client, document(planned), first)
-        assert service.wait_until_gone()
+        first = darkroom(*words, "--json", cwd=folder, ROBOFLOW_API_KEY=KEY, **prefect_api.environment)
+        yield Place(folder, url, held.client, document(planned), first, prefect_api)
 
 
 def test_plan_is_what_the_run_does(place: Place) -> None:
@@ -117,12 +119,12 @@ def test_run_gives_its_summary_and_progress_goes_elsewhere(place: Place) -> None
 
 def test_plan_of_a_finished_run_and_of_the_next_one_for_a_person(place: Place) -> None:
     words = run_words(place.url, "--dry-run")
-    finished = darkroom(*words, cwd=place.folder, ROBOFLOW_API_KEY=KEY)
+    finished = darkroom(*words, cwd=place.folder, **place.environment)
     assert (finished.status, finished.errors) == (0, "")
     assert finished.output.splitlines()[-1] == (
         f"run {place.key}: finished before, nothing to do (--rerun LABEL does it afresh)"
     )
-    following = darkroom(*words, "--rerun", "x", "--pilot", "5", cwd=place.folder, ROBOFLOW_API_KEY=KEY)
+    following = darkroom(*words, "--rerun", "x", "--pilot", "5", cwd=place.folder, **place.environment)
     told = {line.split("  ")[0]: line for line in following.output.splitlines()}
     assert "uploaded in 1 tar shard" in told["transfer"]
     assert "s a file in 1 finished run)" in told["time"]
@@ -220,7 +222,7 @@ def test_fault_is_a_document_with_its_own_status(place: Place) -> None:
 
 def test_interrupt_is_a_document_too(place: Place) -> None:
     words = (*run_words(place.url, "--rerun", "interrupted"), "--json")
-    with started(*words, cwd=place.folder, ROBOFLOW_API_KEY=KEY) as child:
+    with started(*words, cwd=place.folder, **place.environment) as child:
         assert child.stderr is not None
         assert "| INFO" in child.stderr.readline()
         child.send_signal(signal.SIGINT)
@@ -231,19 +233,18 @@ def test_interrupt_is_a_document_too(place: Place) -> None:
 
 
 def test_block_stands_for_a_platform_and_its_key(place: Place) -> None:
-    service = prefect_service(place.folder / ".darkroom")
-    with service.use() as prefect:
-        environment = clean_environment(PREFECT_API_URL=f"{prefect}/api", PREFECT_SERVER_EPHEMERAL_ENABLED="false")
-        saving = [sys.executable, "-c", SAVE_BLOCK, place.url, KEY]
-        subprocess.run(saving, env=environment, cwd=place.folder, check=True, capture_output=True)
+    saving = [sys.executable, "-c", SAVE_BLOCK, place.url, KEY]
+    environment = clean_environment(**place.prefect.environment)
+    subprocess.run(saving, env=environment, cwd=place.folder, check=True, capture_output=True)
     words = run_words("block:mine", "--json")
-    planned = document(darkroom(*words, "--dry-run", cwd=place.folder))
+    planned = document(darkroom(*words, "--dry-run", cwd=place.folder, **place.prefect.environment))
     assert (planned["key"], planned["state"], planned["platform"]) == (place.key, "finished", place.url)
-    assert document(darkroom(*words, cwd=place.folder))["key"] == place.key
+    assert document(darkroom(*words, cwd=place.folder, **place.prefect.environment))["key"] == place.key
     asked = json.loads((place.folder / "runs" / place.key / "run.json").read_text())["request"]
     assert asked["platform"] == "block:mine"
-    assert document(darkroom("abort", place.key, "--json", cwd=place.folder))["aborted"] is False
-    unknown = darkroom(*run_words("block:nope"), "--json", cwd=place.folder)
+    aborted = darkroom("abort", place.key, "--json", cwd=place.folder, **place.prefect.environment)
+    assert document(aborted)["aborted"] is False
+    unknown = darkroom(*run_words("block:nope"), "--json", cwd=place.folder, **place.prefect.environment)
     assert "darkroom setup --block nope" in document(unknown, 2)["error"]["message"]
 
 
