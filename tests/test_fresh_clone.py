@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.commands import LAST_LINE, ROOT, clean_environment
+from tests.one_authority import all_authorities
 
 # It begins with the long tests, beside which it waits for package files and compilers.
 pytestmark = [pytest.mark.engine, pytest.mark.prefect_server]
@@ -46,7 +47,7 @@ def make(clone: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """A command of the README, in an environment that does not know of this checkout."""
     environment = {
         name: value
-        for name, value in clean_environment().items()
+        for name, value in all_authorities(clean_environment()).items()
         if not name.startswith(("PYTEST_", "DARKROOM_", "MAKE", "VIRTUAL_ENV")) and name != "PYTHONPATH"
     }
     environment["PATH"] = os.pathsep.join(

@@ -25,9 +25,10 @@ from tests.forkserver.client import ForkedModule
 from tests.prefect_server import WITHOUT_EVENTS, PrefectServer, prefect_server, prepare_home
 
 API_KEY = "chaos-key"
-IMAGES = 264
+IMAGES = 72
 SHARDS = 2
 """Two shards and several tasks, so that there is a first and a last of each."""
+SMALL_SHARDS = ("--constant", "deployments.batch_server.routes.staging:MAX_IMAGES_PER_SHARD=64")
 RUN_SECONDS = 90.0
 KILL_SECONDS = 60.0
 WORKFLOW = "count-and-grey"
@@ -77,10 +78,9 @@ class BatchServer:
             launch: options of :mod:`tests.chaos.launch`, which then makes it end by itself.
         """
         entry = ("--under", str(self.data), "--entry", "deployments.batch_server.__main__:main", "--")
-        module = ("tests.chaos.launch", *launch, *entry) if launch else ("deployments.batch_server",)
         with self._log.open("a") as log:
             self._process = ForkedModule(
-                *module,
+                *("tests.chaos.launch", *SMALL_SHARDS, *launch, *entry),
                 *("--port", str(self.port), "--data", str(self.data), *LOOPBACK),
                 cwd=ROOT,
                 env=clean_environment(ROBOFLOW_API_KEY=API_KEY),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 
 from tests.commands import ROOT
 from tests.deployments.stack.containers import check_command, unknown_variables
+from tests.one_authority import all_authorities
 
 DOCKERFILE = ROOT / "deployments" / "Dockerfile"
 IGNORED = (ROOT / "deployments" / "Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
@@ -127,7 +129,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     subprocess.run([UV, "venv", "--quiet", "--python", sys.executable, python], check=True)
     # Mostly from what `make setup` has fetched; as that does, it asks the index that pip and uv are told of.
     command = [UV, "pip", "install", "--quiet", "--python", python / "bin" / "python", *step.split()]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, env=all_authorities(dict(os.environ)), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = [info.name.removesuffix(".dist-info") for info in python.rglob("*.dist-info")]
     return {name.lower().replace("_", "-"): version for name, version in (text.rsplit("-", 1) for text in found)}

@@ -25,6 +25,9 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+from pydantic import BaseModel
+from pydantic._internal._mock_val_ser import MockValSer
+
 from tests.one_authority import trust_one_authority
 
 STREAMS = 3
@@ -92,9 +95,21 @@ def prepare() -> None:
     own = ("prefect", "flows", "tasks", "deployments")
     dependent = [name for name in sys.modules if name not in before and name.partition(".")[0] in own]
     sys.meta_path.insert(0, Aside({name: sys.modules.pop(name) for name in dependent}))
+    _complete_models()
     assert threading.active_count() == 1, f"a fork would lose threads: {threading.enumerate()}"
     gc.collect()
     gc.freeze()
+
+
+def _complete_models() -> None:
+    """Has pydantic build now what it would build at a model's first use, in each fork anew."""
+    waiting = [BaseModel]
+    while waiting:
+        model = waiting.pop()
+        waiting += model.__subclasses__()
+        known = vars(model)
+        if "__pydantic_generic_metadata__" in known and isinstance(known.get("__pydantic_validator__"), MockValSer):
+            model.model_rebuild(raise_errors=False)
 
 
 def serve(control: socket.socket) -> dict[str, Any] | None:
