@@ -13,8 +13,9 @@ from tests.emulators.fixtures import pool, s3
 from tests.home import Home, warm_home
 from tests.one_authority import trust_one_authority
 from tests.prefect_server import PrefectServer, prefect_server
+from tests.scheduling import pytest_collection_modifyitems, pytest_xdist_make_scheduler
 
-__all__ = ["pool", "s3"]
+__all__ = ["pool", "pytest_collection_modifyitems", "pytest_xdist_make_scheduler", "s3"]
 
 trust_one_authority()
 
@@ -70,8 +71,3 @@ def fresh(proxy: FaultProxy) -> Iterator[None]:
     finally:
         proxy.plan = NO_FAULTS
         proxy.arm(None)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begins with what takes long, so that no process is left alone with it in the end."""
-    items.sort(key=lambda item: item.get_closest_marker("prefect_server") is None)

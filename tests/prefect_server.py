@@ -17,7 +17,6 @@ from typing import Any
 
 import httpx
 import pytest
-from prefect.context import refresh_global_settings_context
 
 from flows.prefect_drain import drain
 from flows.prefect_server import (
@@ -40,6 +39,11 @@ WITHOUT_EVENTS = {
     "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",
 }
 """For those who look at no events and have no automations: half of what a run costs the server."""
+WITH_SLOW_EVENTS = {
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL": "3",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "200",
+}
+"""For those to whom events matter when they come, and not when they can be looked up."""
 START_SECONDS = 60.0
 
 
@@ -143,6 +147,8 @@ def _is_unused(home: Path) -> bool:
 @contextmanager
 def used_here(server: PrefectServer) -> Iterator[None]:
     """Has this process's Prefect use it, and nothing else that its environment says."""
+    from prefect.context import refresh_global_settings_context  # takes seconds, which few tests need
+
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("PREFECT_")]:
             patch.delenv(name)

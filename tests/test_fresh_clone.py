@@ -36,7 +36,7 @@ def test_clone_does_its_main_job_and_passes_its_tests_without_anything_installed
     assert (int(processed) > 10, failed, rejected) == (True, "0", "0")
     assert (clone / report).is_file()
     assert pq.read_table(clone / "runs" / key / "results.parquet").num_rows == int(processed)
-    tested = make(clone, "test", f"TESTS={SMOKE}")
+    tested = make(clone, "test", f"TESTS={SMOKE}", "JOBS=0")
     assert tested.returncode == 0, tested.stdout + tested.stderr
     passed = CLOSING_LINE.search(tested.stdout)
     assert passed, tested.stdout

@@ -10,10 +10,12 @@ from typing import TypeVar
 T = TypeVar("T")
 
 POLL_SECONDS = 0.02
+PATIENTLY = 0.25
+"""Between looks that cost a server, or this machine, something."""
 
 
-def wait_for(look: Callable[[], T], what: str, timeout: float = 45.0) -> T:
-    """Polls ``look`` until it gives something true, and gives that.
+def wait_for(look: Callable[[], T], what: str, timeout: float = 45.0, pause: float = POLL_SECONDS) -> T:
+    """Polls ``look`` until it gives something true, and gives that; ``pause`` is seconds between looks.
 
     Raises:
         AssertionError: nothing true came within ``timeout`` seconds of waiting for ``what``.
@@ -25,7 +27,7 @@ def wait_for(look: Callable[[], T], what: str, timeout: float = 45.0) -> T:
             return found
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {timeout:g} s for {what}, last seen: {found!r}")
-        time.sleep(POLL_SECONDS)
+        time.sleep(pause)
 
 
 def is_alive(pid: int) -> bool:

@@ -18,8 +18,8 @@ from tests.commands import ROOT, clean_environment
 from tests.deployments.batch_server.running import KEY, ProcessServer
 from tests.forkserver.client import ForkedModule
 from tests.images import make_images
-from tests.prefect_server import PREFECT, PrefectServer, prefect_server
-from tests.waiting import wait_for
+from tests.prefect_server import PREFECT, WITH_SLOW_EVENTS, PrefectServer, prefect_server
+from tests.waiting import PATIENTLY, wait_for
 
 
 class Deployed:
@@ -77,7 +77,7 @@ class Deployed:
             state = str(self.flow_run(flow_run)["state_name"])
             return state if state in states else None
 
-        return str(wait_for(reached, f"flow run {flow_run} to be {' or '.join(states)}", timeout=90))
+        return str(wait_for(reached, f"flow run {flow_run} to be {' or '.join(states)}", timeout=90, pause=PATIENTLY))
 
     def begun(self, held: ProcessServer, folder: Path, images: int, **wait: Any) -> tuple[str, str]:
         """A flow run whose job stands still, and the job's id.
@@ -117,7 +117,7 @@ class Deployed:
 @contextmanager
 def deployments(home: Path) -> Iterator[Deployed]:
     """``prefect deploy --all`` on a fresh server with its data in ``home``."""
-    with prefect_server(home) as server:
+    with prefect_server(home, **WITH_SLOW_EVENTS) as server:
         own = {
             "DARKROOM_HOME": str(home),
             "ROBOFLOW_API_KEY": KEY,

@@ -6,7 +6,7 @@ import json
 
 from tests.browser.page import Page
 from tests.commands import ROOT
-from tests.waiting import wait_for
+from tests.waiting import PATIENTLY, wait_for
 
 SCREENSHOTS = ROOT / ".darkroom" / "screenshots"
 _FIELD = """
@@ -82,7 +82,7 @@ class PrefectUi:
             return set(wanted) - set(str(self.page.evaluate("document.body.innerText")).splitlines())
 
         try:
-            wait_for(lambda: not missing(), f"{', '.join(wanted)} to be shown", timeout=30)
+            wait_for(lambda: not missing(), f"{', '.join(wanted)} to be shown", timeout=30, pause=PATIENTLY)
         finally:
             self._keep(name)
 

@@ -27,7 +27,7 @@ from tests.deployments.batch_server.running import ProcessServer, process_server
 from tests.deployments.deployed import ENDS, Deployed, deployments
 from tests.deployments.prefect_ui import PrefectUi
 from tests.images import make_images
-from tests.waiting import wait_for
+from tests.waiting import PATIENTLY, wait_for
 
 HELD = "tests.deployments.batch_server.held_server"
 IMAGES = 5
@@ -106,7 +106,7 @@ def test_wrong_values_are_refused_by_the_form(deployed: Deployed, wrong: dict[st
     assert said in refused.text
 
 
-def test_survey_on_a_pool_as_prefect_makes_it_writes_a_manifest_and_sends_nothing(
+def test_survey_on_a_pool_as_prefect_makes_one_writes_a_manifest_and_sends_nothing(
     deployed: Deployed, tmp_path: Path
 ) -> None:
     make_images(tmp_path / "source", IMAGES)
@@ -151,7 +151,9 @@ def test_person_starts_a_run_from_the_form_sees_it_complete_and_opens_its_artifa
     named = f"minimal on {asked['source']}"
     of_source = {"flow_runs": {"name": {"any_": [named]}}}
     found = partial(working.api.post, "flow_runs/filter", json=of_source)
-    (flow_run,) = wait_for(lambda: found().raise_for_status().json(), "the flow run of the form", timeout=90)
+    (flow_run,) = wait_for(
+        lambda: found().raise_for_status().json(), "the flow run of the form", timeout=90, pause=PATIENTLY
+    )
     assert working.reached(flow_run["id"], *ENDS) == "Completed"
     (folder,) = folders(tmp_path / "runs")
     ids = {artifact["key"]: artifact["id"] for artifact in listed_artifacts(working, flow_run["id"])}
@@ -273,12 +275,12 @@ def test_suspended_run_is_resumed_by_the_notifications_of_its_files_and_of_its_j
             wait={"mode": "suspend"},
         )
         working.reached(flow_run, "Suspended")
-        wait_for(lambda: not processes_of(flow_run), "the end of its process")
+        wait_for(lambda: not processes_of(flow_run), "the end of its process", pause=PATIENTLY)
         assert held.client.jobs("GET", "").json()["jobs"] == []
         fetching.set()
         job = held.client.standing()
         working.reached(flow_run, "Suspended")
-        wait_for(lambda: not processes_of(flow_run), "the end of its process")
+        wait_for(lambda: not processes_of(flow_run), "the end of its process", pause=PATIENTLY)
         shown = held.client.job(job)["jobDefinition"]["notificationsURL"]
         forged = httpx.post(f"{shown[:-4]}0000", json={}, headers={"Authorization": "Bearer rf_local"})
         assert forged.status_code == 403
@@ -293,7 +295,7 @@ def test_suspended_run_holds_no_process_and_is_resumed_by_reap(
 ) -> None:
     flow_run, job = working.begun(held, tmp_path, IMAGES, mode="suspend")
     working.reached(flow_run, "Suspended")
-    wait_for(lambda: not processes_of(flow_run), "the end of its process")
+    wait_for(lambda: not processes_of(flow_run), "the end of its process", pause=PATIENTLY)
     (tmp_path / "source" / "later.png").write_bytes(b"changes nothing")
     held.process.send_signal(signal.SIGUSR1)
     assert not held.client.finished(job)["error"]
@@ -314,7 +316,7 @@ def test_run_without_a_budget_goes_on_after_its_pilot_when_a_person_resumes_it(
     asked = {"source": str(tmp_path / "source"), "workflow": "minimal", "runs": str(tmp_path / "runs")}
     flow_run = working.started(**asked, platform=held.client.url, pilot={"files": 2})
     working.reached(flow_run, "Suspended")
-    wait_for(lambda: not processes_of(flow_run), "the end of its process")
+    wait_for(lambda: not processes_of(flow_run), "the end of its process", pause=PATIENTLY)
     of_run = {"artifacts": {"flow_run_id": {"any_": [flow_run]}, "key": {"any_": ["pilot"]}}}
     (table,) = working.api.post("artifacts/filter", json=of_run).raise_for_status().json()
     assert "no budget given" in table["data"]

@@ -4,7 +4,6 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 from threading import Event
 from urllib.parse import urlsplit
@@ -25,10 +24,8 @@ def start_and_fail(*arguments: str) -> str:
     return ended.stderr
 
 
-def test_server_is_ready_soon_says_so_and_warns_once_without_an_engine(tmp_path: Path) -> None:
-    started = time.monotonic()
+def test_server_says_when_it_is_ready_and_warns_once_without_an_engine(tmp_path: Path) -> None:
     with process_server(tmp_path / "data", *NO_ENGINE) as server:
-        assert time.monotonic() - started < 10
         assert server.ready == (
             f"batch server ready on {server.client.url} (workspace local, data {tmp_path / 'data'})\n"
         )

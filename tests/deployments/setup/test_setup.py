@@ -26,7 +26,7 @@ from tests.deployments.batch_server.running import KEY
 from tests.deployments.deployed import Deployed, deployments
 from tests.prefect_server import used_here
 from tests.scripted import Scripted, scripted_server
-from tests.waiting import wait_for
+from tests.waiting import PATIENTLY, wait_for
 
 pytestmark = pytest.mark.prefect_server
 
@@ -152,7 +152,7 @@ def test_crashed_flow_run_has_its_run_reaped(
     def reaps() -> list[dict[str, Any]]:
         return [run for run in flow_runs(deployed, automations.REAP) if run["id"] not in before]
 
-    (reap,) = wait_for(reaps, "the run of reap-runs", timeout=60)
+    (reap,) = wait_for(reaps, "the run of reap-runs", timeout=60, pause=PATIENTLY)
     assert reap["parameters"] == {"runs": asked["runs"], "credentials": asked["credentials"]}
 
 
@@ -167,7 +167,7 @@ def test_only_a_notification_that_found_nobody_has_runs_reaped(
     def reaps() -> list[dict[str, Any]]:
         return [run for run in flow_runs(deployed, automations.REAP) if run["id"] not in before]
 
-    (reap,) = wait_for(reaps, "the run of reap-runs", timeout=60)
+    (reap,) = wait_for(reaps, "the run of reap-runs", timeout=60, pause=PATIENTLY)
     assert reap["parameters"] == {}
 
 
