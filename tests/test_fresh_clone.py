@@ -36,14 +36,29 @@ def test_clone_does_its_main_job_and_passes_its_tests_without_anything_installed
     assert (int(processed) > 10, failed, rejected) == (True, "0", "0")
     assert (clone / report).is_file()
     assert pq.read_table(clone / "runs" / key / "results.parquet").num_rows == int(processed)
-    tested = make(clone, "test", f"TESTS={SMOKE}", "JOBS=0")
+    tested = make(clone, "test", f"TESTS={SMOKE}", "JOBS=0", path=without_npm(tmp_path / "bin"))
     assert tested.returncode == 0, tested.stdout + tested.stderr
+    assert "npm is not installed: the tests of Azure storage are skipped" in tested.stdout
     passed = CLOSING_LINE.search(tested.stdout)
     assert passed, tested.stdout
     assert int(passed[1]) > 50
 
 
-def make(clone: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def without_npm(links: Path) -> str:
+    """The search path of a machine that has not got this optional tool, whose packages would take longest."""
+    folders = []
+    for number, folder in enumerate(os.environ["PATH"].split(os.pathsep)):
+        if (Path(folder) / "npm").exists():
+            others = [program for program in Path(folder).iterdir() if program.name != "npm"]
+            folder = str(links / str(number))
+            Path(folder).mkdir(parents=True)
+            for program in others:
+                (Path(folder) / program.name).symlink_to(program)
+        folders.append(folder)
+    return os.pathsep.join(folders)
+
+
+def make(clone: Path, *words: str, path: str = os.environ["PATH"]) -> subprocess.CompletedProcess[str]:
     """A command of the README, in an environment that does not know of this checkout."""
     environment = {
         name: value
@@ -51,7 +66,7 @@ def make(clone: Path, *words: str) -> subprocess.CompletedProcess[str]:
         if not name.startswith(("PYTEST_", "DARKROOM_", "MAKE", "VIRTUAL_ENV")) and name != "PYTHONPATH"
     }
     environment["PATH"] = os.pathsep.join(
-        folder for folder in environment["PATH"].split(os.pathsep) if not folder.startswith(str(ROOT))
+        folder for folder in path.split(os.pathsep) if not folder.startswith(str(ROOT))
     )
     command = ["make", "--no-print-directory", *words]
     return subprocess.run(
