@@ -11,19 +11,21 @@ from tests.chaos.proxy import FaultProxy
 from tests.chaos.storage import ENDPOINT, Storage
 from tests.emulators.fixtures import pool, s3
 from tests.home import Home, warm_home
+from tests.known_services import know_services_once
 from tests.one_authority import trust_one_authority
-from tests.prefect_server import PrefectServer, prefect_server
+from tests.prefect_server import WITH_SLOW_EVENTS, PrefectServer, prefect_server
 from tests.scheduling import pytest_collection_modifyitems, pytest_xdist_make_scheduler
 
 __all__ = ["pool", "pytest_collection_modifyitems", "pytest_xdist_make_scheduler", "s3"]
 
 trust_one_authority()
+know_services_once()
 
 
 @pytest.fixture(scope="session")
 def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
     """The Prefect server of all tests that need none of their own."""
-    with prefect_server(tmp_path_factory.mktemp("prefect")) as server:
+    with prefect_server(tmp_path_factory.mktemp("prefect"), **WITH_SLOW_EVENTS) as server:
         yield server
 
 

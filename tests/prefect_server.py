@@ -36,9 +36,10 @@ PREFECT = "tests.forkserver.prefect_command"
 KEPT = ROOT / ".darkroom" / "tests"
 WITHOUT_EVENTS = {
     "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_ENABLED": "false",
     "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",
 }
-"""For those who look at no events and have no automations: half of what a run costs the server."""
+"""For those who look at no events and no task runs, and have no automations: half of what a run costs the server."""
 WITH_SLOW_EVENTS = {
     "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL": "3",
     "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "200",

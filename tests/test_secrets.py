@@ -28,7 +28,7 @@ from tests.prefect_server import PrefectServer
 
 pytestmark = [pytest.mark.engine, pytest.mark.prefect_server]
 
-MANAGED = {"PREFECT_API_URL": ""}
+MANAGED = {"PREFECT_API_URL": "", "PREFECT_LOGGING_TO_API_ENABLED": "true"}
 """Without a configured API a command uses the managed server of the house, and waits until it has all logs."""
 TALKATIVE = {
     "PREFECT_LOGGING_LEVEL": "DEBUG",

@@ -135,7 +135,8 @@ class House:
     @property
     def environment(self) -> dict[str, str]:
         """The variables of a command here."""
-        return {"ROBOFLOW_API_KEY": API_KEY, "DARKROOM_HOME": str(self.home)} | self.prefect.environment
+        own = {"ROBOFLOW_API_KEY": API_KEY, "DARKROOM_HOME": str(self.home), "PREFECT_LOGGING_TO_API_ENABLED": "false"}
+        return own | self.prefect.environment
 
     @contextmanager
     def start(

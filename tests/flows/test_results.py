@@ -14,7 +14,7 @@ import pytest
 
 from tests.commands import ENGINE_PYTHON, ROOT, Outcome, darkroom
 from tests.home import Home
-from tests.waiting import wait_for
+from tests.waiting import PATIENTLY, wait_for
 
 pytestmark = [pytest.mark.engine, pytest.mark.prefect_server]
 
@@ -98,7 +98,7 @@ def test_drift_is_a_table_a_warning_an_event_and_an_exit_status(desk: Desk) -> N
     assert run.status == 0, run.errors
     assert f"beyond the limit against run {desk.key}: class mix" in run.errors
     drifted = "SELECT resource_id FROM events WHERE event = 'darkroom.run.drifted'"
-    assert run.last_line[1] in str(desk.home.prefect.asked(drifted))
+    wait_for(lambda: run.last_line[1] in str(desk.home.prefect.asked(drifted)), "the event", pause=PATIENTLY)
     assert "comparison" in desk.home.artifacts(run.last_line[1])
     assert desk.key in Path(desk.folder / run.last_line[5]).read_text()
     compared = desk.do("compare", desk.key[:8], run.last_line[1], "--json")
@@ -125,7 +125,7 @@ def test_lineage_leads_from_the_source_over_the_batch_to_what_is_published(desk:
     def whole() -> bool:
         return all(any(found[0].endswith(a) and found[1].endswith(b) for found in links()) for a, b in wanted)
 
-    wait_for(whole, f"the lineage {wanted}")
+    wait_for(whole, f"the lineage {wanted}", pause=PATIENTLY)
 
 
 def test_replay_gives_the_same_rows_and_tells_when_it_does_not(desk: Desk) -> None:

@@ -28,12 +28,14 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic._internal._mock_val_ser import MockValSer
 
+from tests.known_services import know_services_once
 from tests.one_authority import trust_one_authority
 
 STREAMS = 3
 MOST_BYTES = 1 << 20
 NUMBER = struct.Struct("i")
 WITHOUT_PREFECT = (
+    *("tasks.sources.s3", "tasks.sources.gcs", "tasks.sources.azure", "tasks.sources.sftp"),
     "flows.command_line.commands",
     "flows.cli",
     "tests.chaos.launch",
@@ -45,6 +47,8 @@ WITH_PREFECT = (
     *("prefect", "flows.batch", "flows.staging", "flows.replay", "flows.reaping", "flows.compilation"),
     *("prefect.cli.server", "prefect.cli._server_utils", "prefect.server.api.server"),
 )
+LOGS_TO_API = "PREFECT_LOGGING_TO_API_ENABLED"
+"""Read at each line that is logged."""
 ABOUT_LOGS = ("PREFECT_LOGGING_", "PREFECT_DEBUG_MODE")
 
 
@@ -78,7 +82,7 @@ def _read_settings() -> None:
     from prefect.logging import configuration
 
     refresh_global_settings_context()
-    if any(name.startswith(ABOUT_LOGS) for name in os.environ):
+    if any(name.startswith(ABOUT_LOGS) and name != LOGS_TO_API for name in os.environ):
         configuration.PROCESS_LOGGING_CONFIG.clear()
         configuration.setup_logging()
 
@@ -88,6 +92,7 @@ def prepare() -> None:
     trust_one_authority()
     for name in WITHOUT_PREFECT:
         importlib.import_module(name)
+    know_services_once()
     before = set(sys.modules)
     assert "prefect" not in before, "what must be there without Prefect imports it"
     for name in WITH_PREFECT:
