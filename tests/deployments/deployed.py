@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,10 @@ class Deployed:
             yield
         finally:
             process.send_signal(signal.SIGINT)
-            process.wait(timeout=90)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=20)
+            process.kill()
+            process.wait()
 
     def deployment(self, name: str = "process-images/images") -> dict[str, Any]:
         """A deployment of the project."""

@@ -93,7 +93,7 @@ def variables() -> dict[str, str]:
 def test_run_by_block_is_the_run_by_key(
     prefect: Path, prefect_api: PrefectServer, server: ServerClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    RoboflowPlatform.model_validate({"url": server.url, "api_key": KEY}).save("mine")
+    RoboflowPlatform.model_validate({"url": server.url, "api_key": KEY}).save("mine", overwrite=True)
     make_images(tmp_path / "source", IMAGES)
     asked: dict[str, Any] = {
         "source": str(tmp_path / "source"),
@@ -132,7 +132,7 @@ def test_job_of_a_flow_of_ones_own_is_left_alone_until_the_flow_crashes(prefect:
 
     engine = SmallEngine(hold_after=1)
     with thread_server(settings_for(tmp_path / "held", chunk_limit=1), engine) as held:
-        RoboflowPlatform.model_validate({"url": held.url, "api_key": KEY}).save("held")
+        RoboflowPlatform.model_validate({"url": held.url, "api_key": KEY}).save("held", overwrite=True)
         state = inspect(return_state=True)
         key, meanwhile = state.result()
         assert (meanwhile.looked, meanwhile.aborted, meanwhile.failed) == (1, (), ()), told

@@ -11,7 +11,6 @@ from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 
-import httpx
 import pytest
 
 from deployments.stack.enlisting import schedules_kept
@@ -129,14 +128,13 @@ def test_schedule_that_was_switched_on_stays_on(said: str, stack: Stack) -> None
         return [schedule["active"] for schedule in stack.prefect.deployment("process-images/nightly")["schedules"]]
 
     switch(active=True)
-    with httpx.Client(base_url=stack.ports.api_url, trust_env=False) as api:
-        with schedules_kept(api):
-            switch(active=False)
-        assert states() == [True]
-        with pytest.raises(ServiceFailed), schedules_kept(api):
-            switch(active=False)
-            raise ServiceFailed("`prefect deploy` failed")
-        assert states() == [True]
+    with schedules_kept(stack.prefect.api):
+        switch(active=False)
+    assert states() == [True]
+    with pytest.raises(ServiceFailed), schedules_kept(stack.prefect.api):
+        switch(active=False)
+        raise ServiceFailed("`prefect deploy` failed")
+    assert states() == [True]
     switch(active=False)
 
 

@@ -36,7 +36,7 @@ IMAGES = 40
 SAVE_BLOCK = """
 import sys
 from tasks.blocks import RoboflowPlatform
-RoboflowPlatform.model_validate({"url": sys.argv[1], "api_key": sys.argv[2]}).save("mine")
+RoboflowPlatform.model_validate({"url": sys.argv[1], "api_key": sys.argv[2]}).save("mine", overwrite=True)
 """
 SECRET = "https://user:hidden-word@host.invalid/c?sig=SECRET"
 
