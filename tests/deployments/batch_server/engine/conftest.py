@@ -83,16 +83,18 @@ def read_lines(path: Path) -> list[Any]:
 
 def processes_below(pid: int) -> list[int]:
     """Find the children of a process, then theirs."""
-    parents = {}
+    children: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = stat.read_text().rpartition(")")[2].split()
         except (FileNotFoundError, ProcessLookupError):
             continue
         if fields[0] != "Z":
-            parents[int(stat.parent.name)] = int(fields[1])
-    found = [child for child, parent in parents.items() if parent == pid]
-    return found + [below for child in found for below in processes_below(child)]
+            children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
+    found = children.get(pid, [])
+    for child in found:  # which grows
+        found += children.get(child, [])
+    return found
 
 
 def command_of(pid: int) -> str:
