@@ -84,7 +84,7 @@ def start_flows_at_once(api: httpx.Client) -> None:
     """Has the pool's workers start a flow run as one process, of the Python that runs this.
 
     By itself Prefect prepares a workspace for each flow run first, with two processes more, each of which imports
-    Prefect: the flow begins three times as late. The project is where the worker is, so nothing is to be prepared.
+    Prefect. The project is where the worker is, so nothing is to be prepared.
 
     Args:
         api: Prefect's.
@@ -97,7 +97,7 @@ def start_flows_at_once(api: httpx.Client) -> None:
 @contextmanager
 def _asking(api_url: str) -> Iterator[httpx.Client]:
     try:
-        with httpx.Client(base_url=api_url, timeout=60, transport=Patient()) as api:
+        with httpx.Client(base_url=api_url, timeout=60, trust_env=False, transport=Patient()) as api:
             yield api
     except (httpx.HTTPError, httpx.InvalidURL, json.JSONDecodeError) as error:
         said = f"does not answer ({type(error).__name__})"

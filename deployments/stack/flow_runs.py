@@ -80,7 +80,7 @@ def mark_dead_flow_runs(api_url: str, say: Say) -> None:
 @contextmanager
 def _asking(api_url: str, say: Say) -> Iterator[httpx.Client]:
     try:
-        with httpx.Client(base_url=api_url, timeout=30, transport=Patient()) as api:
+        with httpx.Client(base_url=api_url, timeout=30, trust_env=False, transport=Patient()) as api:
             yield api
     except httpx.HTTPError as error:
         say(f"Prefect could not be asked which flow runs are under way ({type(error).__name__})")

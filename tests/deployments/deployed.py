@@ -28,7 +28,7 @@ class Deployed:
     def __init__(self, server: PrefectServer, environment: dict[str, str]) -> None:
         self.server = server
         self.environment = environment
-        self.api = httpx.Client(base_url=server.api_url, timeout=90, transport=Patient())
+        self.api = httpx.Client(base_url=server.api_url, timeout=90, trust_env=False, transport=Patient())
 
     def prefect(self, *arguments: str) -> None:
         """A ``prefect`` command, which must succeed."""
