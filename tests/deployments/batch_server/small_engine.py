@@ -76,6 +76,10 @@ class SmallEngine:
         self.most_at_once = max(self.most_at_once, len(self._submitted))
         return future
 
+    def is_relieved(self) -> bool:
+        """Whether a chunk that was waiting has been taken back."""
+        return any(each.cancelled() for each in self._submitted)
+
     def stop(self) -> None:
         """Let go of a chunk that stands still."""
         self._stopped = True

@@ -113,6 +113,7 @@ def test_task_under_way_tells_its_progress_and_abort_ends_the_job(tmp_path: Path
         assert server.jobs("POST", "/j/abort").status_code == 200
         found = server.jobs("GET", "/j").json()["job"]
         assert (found["isTerminal"], found["error"]) == (True, True)
+        wait_for(engine.is_relieved, "the scheduler to know of it")
         engine.released.set()
         server.jobs("POST", "/after", json=job_body("b"))
         assert not server.finished("after")["error"]
