@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from tests.browser.page import Page
+from tests.browser.protocol import NothingCame
 from tests.commands import ROOT
 from tests.waiting import PATIENTLY, wait_for
 
@@ -47,8 +48,13 @@ class PrefectUi:
         for name, value in values.items():
             self._fill(name, value)
         self._keep("form")
-        self.page.evaluate(f"{_BUTTONS}.find(button => button.textContent.trim() === 'Submit').click()")
-        self.page.wait_for("#runs")
+        for tries_left in reversed(range(3)):  # a busy server may refuse it, and the form stays
+            self.page.evaluate(f"{_BUTTONS}.find(button => button.textContent.trim() === 'Submit')?.click()")
+            try:
+                return self.page.wait_for("#runs")
+            except NothingCame:
+                if not tries_left:
+                    raise
 
     def _fill(self, name: str, value: str) -> None:
         field = f"{_FIELD}({json.dumps(name)})"

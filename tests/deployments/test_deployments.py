@@ -151,7 +151,7 @@ def test_person_starts_a_run_from_the_form_sees_it_complete_and_opens_its_artifa
     named = f"minimal on {asked['source']}"
     of_source = {"flow_runs": {"name": {"any_": [named]}}}
     found = partial(working.api.post, "flow_runs/filter", json=of_source)
-    (flow_run,) = wait_for(
+    flow_run, *_ = wait_for(
         lambda: found().raise_for_status().json(), "the flow run of the form", timeout=90, pause=PATIENTLY
     )
     assert working.reached(flow_run["id"], *ENDS) == "Completed"
