@@ -25,11 +25,11 @@ def scope_of(nodeid: str) -> str:
     return next((name for name, files in TOGETHER.items() if any(fnmatch(file, each) for each in files)), file)
 
 
-def rank_of(item: pytest.Item) -> tuple[int, bool, str]:
+def rank_of(item: pytest.Item) -> tuple[int, bool]:
     """Where a test stands: by its scope, then those with a server of Prefect's, which are long."""
     scope = scope_of(item.nodeid)
     place = FIRST.index(scope) if scope in FIRST else len(FIRST)
-    return place, item.get_closest_marker("prefect_server") is None, scope if scope in TOGETHER else ""
+    return place, item.get_closest_marker("prefect_server") is None
 
 
 class SharedServersScheduling(LoadFileScheduling):  # type: ignore[misc]

@@ -98,7 +98,7 @@ class _Handler(BaseHTTPRequestHandler):
             reply.hold.wait(HOLD_SECONDS)
         self._answer(reply)
 
-    do_GET = do_HEAD = do_PUT = do_POST = _serve
+    do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = _serve
 
     def _take(self, *, read: bool) -> Seen:
         left = int(self.headers.get("Content-Length", 0)) if read else 0

@@ -33,6 +33,7 @@ LONGEST = 300.0
 PREFECT_FILE = "prefect.yaml"
 _TOLD = (PREFECT_FILE, "flows/**/*.py", "tasks/**/*.py", "deployments/setup/**/*.py")
 _CLIENT = (sys.executable, "-m", "prefect", "--no-prompt")
+_ENGINE = ("-m", "prefect.engine")
 
 
 def enlist(plan: Plan, say: Say) -> bool:
@@ -74,7 +75,7 @@ def tell_prefect(environment: Mapping[str, str], prefect_file: str, log: Path | 
     with _asking(environment["PREFECT_API_URL"]) as api:
         if api.get(f"work_pools/{POOL}").status_code == httpx.codes.NOT_FOUND:
             run(*_CLIENT, "work-pool", "create", POOL, "--type", "process")
-            start_flows_at_once(api)
+        start_flows_at_once(api)
         with schedules_kept(api):
             run(*_CLIENT, "deploy", "--all", "--prefect-file", prefect_file)
     run(sys.executable, "-m", "deployments.setup", "--pool", POOL, "--block", BLOCK)
@@ -84,14 +85,27 @@ def start_flows_at_once(api: httpx.Client) -> None:
     """Has the pool's workers start a flow run as one process, of the Python that runs this.
 
     By itself Prefect prepares a workspace for each flow run first, with two processes more, each of which imports
-    Prefect. The project is where the worker is, so nothing is to be prepared.
+    Prefect. The project is where the worker is, so nothing is to be prepared. A pool of another type, and a command of
+    the user's own, stay as they are.
 
     Args:
         api: Prefect's.
     """
-    template = api.get(f"work_pools/{POOL}").raise_for_status().json()["base_job_template"]
-    template["variables"]["properties"]["command"]["default"] = shlex.join([sys.executable, "-m", "prefect.engine"])
+    pool = api.get(f"work_pools/{POOL}").raise_for_status().json()
+    if pool["type"] != "process":
+        return
+    template = pool["base_job_template"]
+    command = template["variables"]["properties"]["command"]
+    wanted = shlex.join([sys.executable, *_ENGINE])
+    if command.get("default") == wanted or not _is_ours(command.get("default")):
+        return
+    command["default"] = wanted
     api.patch(f"work_pools/{POOL}", json={"base_job_template": template}).raise_for_status()
+
+
+def _is_ours(command: str | None) -> bool:
+    """Whether nobody has chosen this command; another Python than now may have run this before."""
+    return not command or tuple(shlex.split(command)[1:]) == _ENGINE
 
 
 @contextmanager
@@ -111,7 +125,8 @@ def _asking(api_url: str) -> Iterator[httpx.Client]:
 
 def _digest(plan: Plan) -> str:
     """Of all that the answer of Prefect's server depends on."""
-    found = hashlib.sha256(repr((plan.ports, plan.key_file.stat().st_mtime_ns)).encode())
+    here = (plan.ports, plan.key_file.stat().st_mtime_ns, ROOT, sys.executable)
+    found = hashlib.sha256(repr(here).encode())
     for pattern in _TOLD:
         for path in sorted(ROOT.glob(pattern)):
             found.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())

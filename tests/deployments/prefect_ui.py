@@ -9,6 +9,7 @@ from tests.browser.protocol import NothingCame
 from tests.commands import ROOT
 from tests.waiting import PATIENTLY, wait_for
 
+TRIES = 3
 SCREENSHOTS = ROOT / ".darkroom" / "screenshots"
 _FIELD = """
 (name => {
@@ -48,13 +49,16 @@ class PrefectUi:
         for name, value in values.items():
             self._fill(name, value)
         self._keep("form")
-        for tries_left in reversed(range(3)):  # a busy server may refuse it, and the form stays
-            self.page.evaluate(f"{_BUTTONS}.find(button => button.textContent.trim() === 'Submit')?.click()")
+        for _ in range(TRIES - 1):  # a form that its server has not taken stays, and another press sends it
             try:
-                return self.page.wait_for("#runs")
+                return self._submit()
             except NothingCame:
-                if not tries_left:
-                    raise
+                self._keep("form-not-taken")
+        self._submit()
+
+    def _submit(self) -> None:
+        self.page.evaluate(f"{_BUTTONS}.find(button => button.textContent.trim() === 'Submit')?.click()")
+        self.page.wait_for("#runs")
 
     def _fill(self, name: str, value: str) -> None:
         field = f"{_FIELD}({json.dumps(name)})"

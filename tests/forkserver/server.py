@@ -26,7 +26,6 @@ from types import ModuleType
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic._internal._mock_val_ser import MockValSer
 
 from tests.known_services import know_services_once
 from tests.one_authority import trust_one_authority
@@ -108,12 +107,11 @@ def prepare() -> None:
 
 def _complete_models() -> None:
     """Has pydantic build now what it would build at a model's first use, in each fork anew."""
-    waiting = [BaseModel]
+    waiting = BaseModel.__subclasses__()
     while waiting:
         model = waiting.pop()
         waiting += model.__subclasses__()
-        known = vars(model)
-        if "__pydantic_generic_metadata__" in known and isinstance(known.get("__pydantic_validator__"), MockValSer):
+        if not vars(model).get("__pydantic_complete__", True):
             model.model_rebuild(raise_errors=False)
 
 

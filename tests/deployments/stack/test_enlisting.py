@@ -3,11 +3,13 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from deployments.stack.__main__ import main
-from deployments.stack.enlisting import run_command, tell_prefect
+from deployments.stack.enlisting import run_command, start_flows_at_once, tell_prefect
 from tasks.core.errors import ServiceFailed
 from tests.scripted import Reply, scripted_server
 
@@ -42,6 +44,39 @@ def test_command_ends_with_one_line_where_prefect_cannot_be_reached(
         os.umask(before)
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: Prefect's server at {url} does not answer")
+
+
+def pool_of(kind: str, command: str | None) -> dict[str, Any]:
+    """A pool as Prefect's server gives it."""
+    variables = {"type": "object", "properties": {"command": {"type": "string", "default": command}}}
+    return {"type": kind, "base_job_template": {"job_configuration": {}, "variables": variables}}
+
+
+@pytest.mark.parametrize("before", [None, "/an/older/python -m prefect.engine", "'/my own/python' -m prefect.engine"])
+def test_pool_is_given_the_command_of_this_python(before: str | None) -> None:
+    with scripted_server() as server, httpx.Client(base_url=server.url) as api:
+        server.answers(pool_of("process", before), {})
+        start_flows_at_once(api)
+    asked, told = server.seen
+    assert (asked.method, told.method, told.path) == ("GET", "PATCH", asked.path)
+    after = pool_of("process", f"{sys.executable} -m prefect.engine")["base_job_template"]
+    assert told.json() == {"base_job_template": after}
+
+
+@pytest.mark.parametrize(
+    ("kind", "command"),
+    [
+        ("process", f"{sys.executable} -m prefect.engine"),
+        ("process", "nice python -m prefect.engine"),
+        ("process", "my-engine"),
+        ("docker", None),
+    ],
+)
+def test_pool_with_a_command_of_ones_own_or_of_another_type_stays(kind: str, command: str | None) -> None:
+    with scripted_server() as server, httpx.Client(base_url=server.url) as api:
+        server.answers(pool_of(kind, command))
+        start_flows_at_once(api)
+    assert [seen.method for seen in server.seen] == ["GET"]
 
 
 def test_command_that_does_not_end_is_killed_and_told(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import httpx
 
+from deployments.stack.flow_runs import cancel_flow_runs
 from deployments.stack.patient import POLL_SECONDS, Patient
 from tests.fake_time import FakeTime
 from tests.scripted import Reply, scripted_server
@@ -26,6 +27,14 @@ def test_server_that_is_busy_for_too_long_is_told_as_such() -> None:
         server.replies([BUSY] * 9)
         assert client.get(server.url).status_code == 503
     assert len(server.seen) == 5
+
+
+def test_end_of_the_stack_waits_for_a_server_that_is_busy() -> None:
+    told: list[str] = []
+    with scripted_server() as server:
+        server.replies([BUSY, Reply(body=b"[]"), Reply(body=b"[]"), Reply(body=b"[]")])
+        cancel_flow_runs(server.url, told.append, has_worker=False)
+    assert (told, len(server.seen)) == ([], 4)
 
 
 def test_other_refusals_are_final() -> None:
