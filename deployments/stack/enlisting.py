@@ -82,11 +82,11 @@ def tell_prefect(environment: Mapping[str, str], prefect_file: str, log: Path | 
 
 
 def start_flows_at_once(api: httpx.Client) -> None:
-    """Has the pool's workers start a flow run as one process, of the Python that runs this.
+    """Has the pool's workers begin a flow run at once, with the Python that runs this.
 
-    By itself Prefect prepares a workspace for each flow run first, with two processes more, each of which imports
-    Prefect. The project is where the worker is, so nothing is to be prepared. A pool of another type, and a command of
-    the user's own, stay as they are.
+    By itself Prefect prepares a workspace first, in a program that imports Prefect before the flow does so again. The
+    project is where the worker is, so nothing is to be prepared. A pool of another type, and a command of the user's
+    own, stay as they are.
 
     Args:
         api: Prefect's.

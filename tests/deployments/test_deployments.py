@@ -237,7 +237,10 @@ def processes_of(flow_run: str) -> list[int]:
 
 def test_cancelling_the_flow_run_aborts_its_job(working: Deployed, held: ProcessServer, tmp_path: Path) -> None:
     flow_run, job = working.begun(held, tmp_path, IMAGES)
-    assert len(processes_of(flow_run)) == 1
+    (process,) = processes_of(flow_run)
+    variables = (Path("/proc") / str(process) / "environ").read_text().split("\0")
+    # Prefect sets this where it has prepared a workspace.
+    assert "PREFECT__FLOW_ENTRYPOINT" not in {variable.partition("=")[0] for variable in variables}
     working.set_state(flow_run, "CANCELLING", "Cancelling")
     assert working.reached(flow_run, *ENDS) == "Cancelled"
     found = wait_for(lambda: (state := held.client.job(job))["isTerminal"] and state, "the job's end")

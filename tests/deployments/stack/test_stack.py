@@ -99,6 +99,9 @@ def test_up_says_where_everything_is_and_what_to_do(said: str, stack: Stack) -> 
     for advice in (f"PREFECT_API_URL={stack.ports.api_url}", f"--platform {stack.ports.server_url}", "make down"):
         assert advice in said
     assert stack.command("status").returncode == 0
+    pool = stack.prefect.api.get("work_pools/darkroom").raise_for_status().json()
+    command = pool["base_job_template"]["variables"]["properties"]["command"]["default"]
+    assert command == f"{sys.executable} -m prefect.engine"
 
 
 def test_secrets_are_private_and_not_printed(said: str, stack: Stack) -> None:
