@@ -9,8 +9,11 @@ import httpx
 import pytest
 
 from deployments.stack.__main__ import main
-from deployments.stack.enlisting import run_command, start_flows_at_once, tell_prefect
+from deployments.stack.enlisting import enlist, run_command, start_flows_at_once, tell_prefect
+from deployments.stack.parts import PREFECT, Plan
+from deployments.stack.ports import Ports
 from tasks.core.errors import ServiceFailed
+from tasks.core.settings import Settings
 from tests.scripted import Reply, scripted_server
 
 WAITS = "import signal; signal.pause()"
@@ -44,6 +47,21 @@ def test_command_ends_with_one_line_where_prefect_cannot_be_reached(
         os.umask(before)
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: Prefect's server at {url} does not answer")
+
+
+def test_prefect_is_told_again_when_another_python_runs_the_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = Plan(tmp_path, Ports(), Settings())
+    plan.key_file.parent.mkdir(parents=True)
+    plan.key_file.write_text("key")
+    (plan.folder / PREFECT).mkdir()
+    told: list[str] = []
+    monkeypatch.setattr("deployments.stack.enlisting.tell_prefect", lambda *_: told.append(sys.executable))
+    outcomes = [enlist(plan, lambda _: None) for _ in range(2)]
+    monkeypatch.setattr(sys, "executable", "/elsewhere/.venv/bin/python")
+    outcomes.append(enlist(plan, lambda _: None))
+    assert (outcomes, told[1:]) == ([True, False, True], ["/elsewhere/.venv/bin/python"])
 
 
 def pool_of(kind: str, command: str | None) -> dict[str, Any]:
